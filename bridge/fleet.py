@@ -1,0 +1,121 @@
+"""Several players stepped as one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps, TerminalSteps
+from numpy.typing import NDArray
+
+from bridge.codec import Steps
+from bridge.stepped_environment import SteppedEnvironment
+
+
+@dataclass
+class FleetSteps:
+    """The steps of one behavior from all players together; `decision_players` and `terminal_players` [agents] say whose each row is."""
+
+    decisions: DecisionSteps
+    terminals: TerminalSteps
+    decision_players: NDArray[np.int64]
+    terminal_players: NDArray[np.int64]
+
+
+class Fleet:
+    """Players that step together: all of them simulate while the trainer waits for the last one."""
+
+    def __init__(self, environments: Sequence[SteppedEnvironment]) -> None:
+        self.environments = list(environments)
+        self.waiting = False  # whether a call is waiting for players at this moment
+        self._received: list[Steps] = [{} for _ in self.environments]
+
+    @property
+    def behavior_specs(self) -> dict[str, BehaviorSpec]:
+        """Specifications of all behaviors seen so far, by full name."""
+        specs: dict[str, BehaviorSpec] = {}
+        for environment in self.environments:
+            specs.update(environment.behavior_specs)
+        return specs
+
+    def reset(self) -> dict[str, FleetSteps]:
+        """Starts all episodes anew."""
+        for environment in self.environments:
+            environment.send_reset()
+        return self._receive()
+
+    def step(self) -> dict[str, FleetSteps]:
+        """Carries out the actions that were set, in all players at once."""
+        for environment in self.environments:
+            environment.send_step()
+        return self._receive()
+
+    def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
+        """`action`: one row for each row of the behavior's decisions in the last steps."""
+        start = 0
+        for environment, steps in zip(self.environments, self._received, strict=True):
+            if behavior_name not in steps or len(steps[behavior_name][0]) == 0:
+                continue
+            end = start + len(steps[behavior_name][0])
+            part = ActionTuple(action.continuous[start:end], action.discrete[start:end])
+            environment.set_actions(behavior_name, part)
+            start = end
+
+    def close(self) -> None:
+        """Ends all players."""
+        for environment in self.environments:
+            environment.close()
+
+    def _receive(self) -> dict[str, FleetSteps]:
+        self.waiting = True
+        try:
+            return self.join([environment.receive_steps() for environment in self.environments])
+        finally:
+            self.waiting = False
+
+    def join(self, received: list[Steps]) -> dict[str, FleetSteps]:
+        """The steps of each player as one batch a behavior."""
+        self._received = received
+        joined = {}
+        for name in dict.fromkeys(name for steps in received for name in steps):
+            parts = [(player, *steps[name]) for player, steps in enumerate(received) if name in steps]
+            joined[name] = FleetSteps(
+                _join_decisions([decisions for _, decisions, _ in parts]),
+                _join_terminals([terminals for _, _, terminals in parts]),
+                np.repeat([player for player, _, _ in parts], [len(decisions) for _, decisions, _ in parts]),
+                np.repeat([player for player, _, _ in parts], [len(terminals) for _, _, terminals in parts]),
+            )
+        return joined
+
+
+def _join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays)
+
+
+def _join_decisions(parts: list[DecisionSteps]) -> DecisionSteps:
+    if len(parts) == 1:
+        return parts[0]
+    masks = None
+    if parts[0].action_mask is not None:
+        masks = [_join(branch) for branch in zip(*(part.action_mask for part in parts), strict=True)]
+    return DecisionSteps(
+        [_join(observation) for observation in zip(*(part.obs for part in parts), strict=True)],
+        _join([part.reward for part in parts]),
+        _join([part.agent_id for part in parts]),
+        masks,
+        _join([part.group_id for part in parts]),
+        _join([part.group_reward for part in parts]),
+    )
+
+
+def _join_terminals(parts: list[TerminalSteps]) -> TerminalSteps:
+    if len(parts) == 1:
+        return parts[0]
+    return TerminalSteps(
+        [_join(observation) for observation in zip(*(part.obs for part in parts), strict=True)],
+        _join([part.reward for part in parts]),
+        _join([part.interrupted for part in parts]),
+        _join([part.agent_id for part in parts]),
+        _join([part.group_id for part in parts]),
+        _join([part.group_reward for part in parts]),
+    )

@@ -1,0 +1,197 @@
+"""Playing ONNX files with onnxruntime, ours and other people's."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from mlagents_envs.base_env import ActionSpec, BehaviorSpec, DimensionProperty, ObservationSpec, ObservationType
+from onnx import TensorProto, helper, numpy_helper
+
+from trainers.errors import UsageError
+from trainers.export import export_onnx
+from trainers.onnx_policy import OnnxPolicy
+
+
+def make_spec(shapes, continuous=0, branches=()):
+    observations = [
+        ObservationSpec(shape, (DimensionProperty.NONE,) * len(shape), ObservationType.DEFAULT, "") for shape in shapes
+    ]
+    return BehaviorSpec(observations, ActionSpec(continuous, branches))
+
+
+@pytest.fixture
+def hybrid_file(tmp_path):
+    """A model without hidden layers: continuous means are 3 times obs_0, the logits of both branches are obs_1."""
+    state = {
+        "actor.continuous.weight": np.hstack([3 * np.eye(2), np.zeros((2, 3))]),
+        "actor.continuous.bias": np.zeros(2),
+        "actor.log_sigma": np.zeros(2),
+        "actor.discrete.0.weight": np.hstack([np.zeros((3, 2)), np.eye(3)]),
+        "actor.discrete.0.bias": np.zeros(3),
+        "actor.discrete.1.weight": np.hstack([np.zeros((2, 2)), np.eye(3)[:2]]),
+        "actor.discrete.1.bias": np.zeros(2),
+    }
+    path = tmp_path / "Hybrid.onnx"
+    export_onnx(state, make_spec([(2,), (3, 1)], 2, (3, 2)), path)
+    return path
+
+
+@pytest.fixture
+def edited(hybrid_file):
+    """`edited(change)` is the file after `change(model)`."""
+
+    def edit(change):
+        model = onnx.load(hybrid_file)
+        change(model)
+        hybrid_file.write_bytes(model.SerializeToString())
+        return hybrid_file
+
+    return edit
+
+
+def observations(agents):
+    return [np.tile([0.5, -0.25], (agents, 1)), np.tile([[1.0], [3.0], [2.0]], (agents, 1, 1))]
+
+
+def test_sizes_are_read_from_the_file(hybrid_file):
+    policy = OnnxPolicy(hybrid_file)
+    assert policy.observation_shapes == {"obs_0": (2,), "obs_1": (3, 1)}
+    assert policy.continuous_size == 2
+    assert policy.discrete_branches == (3, 2)
+
+
+def test_deterministic_actions_are_the_most_likely(hybrid_file):
+    actions = OnnxPolicy(hybrid_file).act(observations(4), None, deterministic=True)
+    np.testing.assert_allclose(actions.continuous, np.tile([0.5, -0.25], (4, 1)))
+    np.testing.assert_array_equal(actions.discrete, np.tile([1, 1], (4, 1)))
+    assert actions.continuous.dtype == np.float32
+    assert actions.discrete.dtype == np.int32
+
+
+def test_the_mask_says_what_is_allowed(hybrid_file):
+    allowed = np.array([[1, 0, 1, 1, 1], [1, 1, 1, 1, 0]])
+    actions = OnnxPolicy(hybrid_file).act(observations(2), allowed, deterministic=True)
+    np.testing.assert_array_equal(actions.discrete, [[2, 1], [1, 0]])
+
+
+def test_samples_vary_and_repeat_with_the_seed(hybrid_file):
+    def sample(seed):
+        onnxruntime.set_seed(seed)
+        return OnnxPolicy(hybrid_file).act(observations(100), None, deterministic=False)
+
+    first, same, other = sample(1), sample(1), sample(2)
+    assert len(np.unique(first.continuous)) > 50
+    assert len(np.unique(first.discrete[:, 0])) == 3
+    np.testing.assert_array_equal(first.continuous, same.continuous)
+    np.testing.assert_array_equal(first.discrete, same.discrete)
+    assert (first.continuous != other.continuous).any()
+
+
+def test_kinds_of_actions_that_the_model_lacks_are_empty(tmp_path):
+    state = {
+        "actor.continuous.weight": np.eye(2),
+        "actor.continuous.bias": np.zeros(2),
+        "actor.log_sigma": np.zeros(2),
+    }
+    export_onnx(state, make_spec([(2,)], 2), tmp_path / "model.onnx")
+    actions = OnnxPolicy(tmp_path / "model.onnx").act([np.zeros((3, 2))], None, deterministic=True)
+    assert actions.continuous.shape == (3, 2)
+    assert actions.discrete.shape == (3, 0)
+
+
+def test_a_fitting_behavior_passes_the_check(hybrid_file):
+    OnnxPolicy(hybrid_file).check(make_spec([(2,), (3, 1)], 2, (3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (make_spec([(4,), (3, 1)], 2, (3, 2)), r"observation obs_0 has shape \(4,\), the model expects \(2,\)"),
+        (make_spec([(2,)], 2, (3, 2)), r"model reads an observation obs_1 of shape \(3, 1\), the agents have none"),
+        (make_spec([(2,), (3, 1), (5,)], 2, (3, 2)), r"an observation obs_2 of shape \(5,\), the model does not read"),
+        (make_spec([(2,), (3, 1)], 1, (3, 2)), "agents take 1 continuous actions, the model gives 2"),
+        (make_spec([(2,), (3, 1)], 2, (3,)), r"branches \(3,\), the model gives \(3, 2\)"),
+    ],
+    ids=["shape", "too few", "too many", "continuous", "discrete"],
+)
+def test_check_names_what_differs(hybrid_file, spec, message):
+    with pytest.raises(UsageError, match=rf"Hybrid.onnx: .*{message}"):
+        OnnxPolicy(hybrid_file).check(spec)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"absent.onnx: no such file"):
+        OnnxPolicy(tmp_path / "absent.onnx")
+
+
+def test_folder_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        OnnxPolicy(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model at all", b"PK\x03\x04" + bytes(100)])
+def test_file_that_is_no_onnx_is_named_in_one_line(tmp_path, content, capfd):
+    path = tmp_path / "weights.onnx"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"weights.onnx: onnxruntime cannot load") as caught:
+        OnnxPolicy(path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_onnx_of_another_trade_is_refused(tmp_path):
+    tensor = helper.make_tensor_value_info("obs_0", TensorProto.FLOAT, ["batch", 2])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])
+    graph = helper.make_graph([helper.make_node("Identity", ["obs_0"], ["y"])], "g", [tensor], [result])
+    model = helper.make_model(graph, ir_version=4, opset_imports=[helper.make_opsetid("", 9)])
+    (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UsageError, match=r"other.onnx: not a model of ML-Agents, it has no output version_number"):
+        OnnxPolicy(tmp_path / "other.onnx")
+
+
+def remove_output(name):
+    def change(model):
+        model.graph.output.remove(next(tensor for tensor in model.graph.output if tensor.name == name))
+
+    return change
+
+
+def set_version(model):
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "version_number_value")
+    tensor.CopyFrom(numpy_helper.from_array(np.array([1.0], dtype=np.float32), tensor.name))
+
+
+def add_input(name):
+    def change(model):
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1, 8]))
+
+    return change
+
+
+def free_size(model):
+    model.graph.input[1].type.tensor_type.shape.dim[2].dim_param = "width"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (remove_output("memory_size"), "no output memory_size"),
+        (remove_output("discrete_action_output_shape"), "no output discrete_action_output_shape"),
+        (set_version, "version_number is 1, not 2 or 3"),
+        (add_input("recurrent_in"), "has a memory"),
+        (add_input("epsilon"), "input 'epsilon' is none of ML-Agents'"),
+        (free_size, "obs_1 has the shape .*width.*; export it with fixed sizes"),
+    ],
+    ids=["memory_size", "output shape", "version", "memory", "input", "free size"],
+)
+def test_what_a_model_lacks_is_named(edited, change, message):
+    path = edited(change)
+    with pytest.raises(UsageError, match=rf"Hybrid.onnx: .*{message}"):
+        OnnxPolicy(path)
+
+
+def test_models_of_old_exporters_play_stochastically_only(edited):
+    policy = OnnxPolicy(edited(remove_output("deterministic_continuous_actions")))
+    policy.act(observations(2), None, deterministic=False)
+    with pytest.raises(UsageError, match=r"no output deterministic_continuous_actions .*--stochastic"):
+        policy.act(observations(2), None, deterministic=True)

@@ -1,0 +1,78 @@
+"""Helpers for the tests of the worlds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlagents_envs.base_env import ActionTuple, DecisionSteps, TerminalSteps
+
+from unity_envs.worlds.ball3d import BEHAVIOR, Ball3D
+
+
+class Parameters:
+    """Environment parameters; a value may be a function, which is called at each read. `reads` counts them by key."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float | Callable[[], float]] = {}
+        self.reads: dict[str, int] = {}
+
+    def get_with_default(self, key: str, default: float) -> float:
+        self.reads[key] = self.reads.get(key, 0) + 1
+        value = self.values.get(key, default)
+        return value() if callable(value) else value
+
+
+class Game:
+    """A 3DBall world and its latest message."""
+
+    def __init__(self, agents: int = 12, seed: int = 1, num_areas: int = 1) -> None:
+        self.parameters = Parameters()
+        self.world = Ball3D(seed, num_areas, self.parameters, agents=agents)
+        self.count = agents * num_areas
+        self.decisions: DecisionSteps
+        self.terminals: TerminalSteps
+        self.reset()
+
+    @property
+    def tick(self) -> int:
+        return int(self.world.state()["clock"][0])
+
+    def reset(self) -> None:
+        self.decisions, self.terminals = self.world.reset()[BEHAVIOR]
+
+    def step(self, actions: np.ndarray | float = 0.0) -> None:
+        """One message; `actions` are only sent when agents wait for them."""
+        continuous = np.zeros((self.count, 2), np.float32) + np.asarray(actions, np.float32)
+        steps = self.world.step({BEHAVIOR: ActionTuple(continuous)} if len(self.decisions) else {})
+        self.decisions, self.terminals = steps[BEHAVIOR]
+
+    def change(self, **arrays: np.ndarray | float) -> None:
+        """Overwrite entries of the world's state, such as agent_ball [agents, 9], agent_platform [agents, 4]."""
+        state = self.world.state()
+        for name, value in arrays.items():
+            state[name][...] = value
+        self.decisions, self.terminals = self.world.load_state(state)[BEHAVIOR]
+
+    def balance(self) -> np.ndarray:
+        """Actions [agents, 2] of a controller that keeps the ball in the middle."""
+        tilt_z, tilt_x, x, _, z, vx, _, vz = self.decisions.obs[0].astype(np.float64).T
+        about_z = np.degrees(0.1 * x + 0.12 * vx) - np.degrees(2 * np.arcsin(tilt_z))
+        about_x = -np.degrees(0.1 * z + 0.12 * vz) - np.degrees(2 * np.arcsin(tilt_x))
+        return np.clip(np.stack([about_z, about_x], axis=1) / 10, -1, 1)
+
+
+@pytest.fixture
+def new_game() -> type[Game]:
+    """Call it for a game: new_game(agents=12, seed=1, num_areas=1)."""
+    return Game
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict]:
+    """golden("units"): the recordings of that name."""
+    folder = Path(__file__).parent / "golden"
+    return lambda name: json.loads((folder / f"ball3d_{name}.json").read_text())

@@ -1,0 +1,280 @@
+"""Everything one behavior needs to learn: its policy, its experience, its update and its report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps, TerminalSteps
+from numpy.typing import NDArray
+
+from trainers import ppo
+from trainers.config import TrainerSettings
+from trainers.distributions import Actions
+from trainers.errors import UsageError
+from trainers.export import actor_arrays, export_onnx, verify_onnx
+from trainers.networks import ActorCritic
+from trainers.policy import Policy
+from trainers.report import Report, Summary
+from trainers.rollout import CutTrajectories, Episodes, ExperienceBuffer, OpenTrajectories, advantages_and_returns
+from trainers.schedules import BETA_MINIMUM, EPSILON_MINIMUM, LEARNING_RATE_MINIMUM, schedule_value
+from trainers.tensors import to_arrays, to_tensors
+
+
+class BehaviorTrainer:
+    """Learns one behavior. The loop calls `process`, `update_if_ready` and `act` for each batch of steps."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: BehaviorSpec,
+        settings: TrainerSettings,
+        *,
+        seed: int,
+        device: torch.device,
+        training: bool,
+    ) -> None:
+        _refuse_unsupported_observations(name, spec)
+        self.name = name
+        self.settings = settings
+        self.step = 0
+        self._spec = spec
+        self._device = device
+        self._training = training
+        self._signals = list(settings.reward_signals)
+        # The weights are drawn from the global generator, so it is seeded for each behavior: one more behavior changes no other.
+        torch.manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        network = ActorCritic(
+            spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
+        ).to(device)
+        self._optimizer = ppo.make_optimizer(network, settings.hyperparameters.learning_rate)
+        self.policy = Policy(
+            spec, network, self._generator, device, deterministic=settings.network_settings.deterministic
+        )
+        columns = self.policy.columns()
+        self._open = OpenTrajectories(spec, settings.time_horizon, columns)
+        capacity = settings.hyperparameters.buffer_size + settings.time_horizon
+        self._experience = ExperienceBuffer(spec, capacity if training else 0, len(self._signals), columns)
+        self._next_summary = settings.summary_freq
+        self._rewards_since_update: list[NDArray[np.float32]] = []
+        self.episodes = 0
+        self.reward_sum = 0.0
+        self.report: Report | None = None
+        self.last_summary: Summary | None = None
+
+    # ---- one step ----
+
+    def process(self, players: Sequence[NDArray[np.int64]], decisions: DecisionSteps, terminals: TerminalSteps) -> NDArray[np.int64]:
+        """Takes in a batch of steps; `players`: whose each decision and each terminal is. Returns the slots of the decisions, for `act`."""
+        decision_players, terminal_players = players
+        if len(terminals):
+            cut, episodes = self._open.close_terminals(terminal_players, terminals)
+            if episodes is not None:
+                self._count_episodes(episodes)
+            if cut is not None:
+                self._take_in(cut)
+        slots, cut = self._open.continue_decisions(decision_players, decisions)
+        if cut is not None:
+            self._take_in(cut)
+        return slots
+
+    def act(self, slots: NDArray[np.int64], decisions: DecisionSteps) -> ActionTuple:
+        """Actions for the agents of `decisions`, noted in their trajectories."""
+        actions, columns, entropy = self.policy.act(decisions)
+        self._open.store(slots, decisions.obs, columns)
+        self._log("Policy/Entropy", entropy)
+        return actions
+
+    def _count_episodes(self, episodes: Episodes) -> None:
+        self.episodes += len(episodes.rewards)
+        self.reward_sum += float(episodes.rewards.sum())
+        self._rewards_since_update.append(episodes.rewards)
+        if self.report is not None:
+            grouped = episodes.group_rewards if np.any(episodes.group_rewards) else None
+            self.report.episodes(episodes.rewards, episodes.lengths, grouped)
+            self.report.add_array("Policy/Extrinsic Reward", episodes.rewards + episodes.group_rewards)
+
+    def _take_in(self, cut: CutTrajectories) -> None:
+        self.step += cut.steps
+        if not self._training:
+            return
+        observations = [torch.from_numpy(observation).to(self._device) for observation in cut.observations]
+        self.policy.network.update_normalizers(observations)
+        joined = [np.concatenate(pair) for pair in zip(cut.observations, cut.next_observations, strict=True)]
+        values = self.policy.values(joined)  # one pass over the steps and over what came after them
+        next_values = values[cut.steps :] * ~cut.terminated[:, None]
+        strengths = [self.settings.reward_signals[signal].strength for signal in self._signals]
+        rewards = cut.rewards[:, None] * np.array(strengths, np.float32)
+        self._experience.append(cut, rewards, values[: cut.steps], next_values)
+        if self.report is not None:
+            for column, signal in enumerate(self._signals):
+                self.report.add_array(f"Policy/{signal.capitalize()} Value Estimate", values[: cut.steps, column])
+
+    # ---- the update ----
+
+    @property
+    def schedules(self) -> ppo.Schedules:
+        """Learning rate, epsilon and beta at the current step."""
+        settings, maximum = self.settings.hyperparameters, self.settings.max_steps
+        return ppo.Schedules(
+            schedule_value(settings.learning_rate_schedule, settings.learning_rate, LEARNING_RATE_MINIMUM, self.step, maximum),
+            schedule_value(settings.epsilon_schedule, settings.epsilon, EPSILON_MINIMUM, self.step, maximum),
+            schedule_value(settings.beta_schedule, settings.beta, BETA_MINIMUM, self.step, maximum),
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is experience enough for an update."""
+        return self._training and not self.finished and self._experience.size > self.settings.hyperparameters.buffer_size
+
+    @property
+    def finished(self) -> bool:
+        """Whether this behavior has had its `max_steps`."""
+        return self._training and self.step >= self.settings.max_steps
+
+    def update(self) -> None:
+        """One PPO update from all experience gathered; the experience is used up."""
+        schedules = self.schedules
+        losses = ppo.update(
+            self.policy.network,
+            self._optimizer,
+            self._batch(),
+            self.settings.hyperparameters,
+            schedules,
+            self._generator,
+        )
+        self._experience.clear()
+        self._rewards_since_update.clear()
+        for tag, value in losses.items():
+            self._log(tag, value)
+        self._log("Policy/Learning Rate", schedules.learning_rate)
+        self._log("Policy/Epsilon", schedules.epsilon)
+        self._log("Policy/Beta", schedules.beta)
+
+    def _batch(self) -> ppo.Batch:
+        experience = self._experience
+        advantages, returns = [], []
+        for column, signal in enumerate(self._signals):
+            estimate = advantages_and_returns(
+                experience.rewards[:, column],
+                experience.values[:, column],
+                experience.lengths,
+                experience.next_values[:, column],
+                self.settings.reward_signals[signal].gamma,
+                self.settings.hyperparameters.lambd,
+            )
+            advantages.append(estimate[0])
+            returns.append(estimate[1])
+
+        def tensor(array: NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+        columns = experience.columns
+        return ppo.Batch(
+            observations=[tensor(observation) for observation in experience.observations],
+            actions=Actions(tensor(columns["continuous"]), tensor(columns["discrete"])),
+            log_probs=tensor(columns["log_probs"]),
+            allowed=tensor(columns["allowed"]) if "allowed" in columns else None,
+            advantages=ppo.normalize_advantages(tensor(np.mean(advantages, axis=0))),
+            returns=tensor(np.stack(returns)),
+            values=tensor(experience.values.T),
+        )
+
+    # ---- reporting ----
+
+    def summary_if_due(self) -> Summary | None:
+        """Writes a summary when the step count has passed the next multiple of `summary_freq`."""
+        if self.step < self._next_summary or self.report is None:
+            return None
+        frequency = self.settings.summary_freq
+        at = self.step - self.step % frequency
+        self._next_summary = at + frequency
+        self.last_summary = self.report.write(at, self._training)
+        return self.last_summary
+
+    @property
+    def recent_reward(self) -> float | None:
+        """Mean reward of the episodes since the last update, None without any."""
+        if not self._rewards_since_update:
+            return None
+        return float(np.concatenate(self._rewards_since_update).mean())
+
+    def _log(self, tag: str, value: float) -> None:
+        if self.report is not None:
+            self.report.add(tag, value)
+
+    # ---- saving ----
+
+    def export(self, path: Path) -> None:
+        """Writes the policy as an ONNX model for Unity and checks it against this one."""
+        export_onnx(actor_arrays(self.policy.network), self._spec, path)
+        verify_onnx(path, self._spec, self.policy.deterministic_actions)
+
+    def forget_open_trajectories(self, player: int) -> None:
+        """Drops what the agents of a player were living through."""
+        self._open.forget_player(player)
+
+    def state(self, *, with_open_trajectories: bool) -> dict[str, Any]:
+        """Everything to go on from; open trajectories only make sense beside the state of the world they happen in."""
+        return {
+            "specification": _describe(self._spec),
+            "network": self.policy.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+            "next_summary": self._next_summary,
+            "generator": self._generator.get_state(),
+            "experience": to_tensors(self._experience.state()),
+            "open_trajectories": to_tensors(self._open.state()) if with_open_trajectories else None,
+            "rewards_since_update": to_tensors(list(self._rewards_since_update)),
+        }
+
+    def load_weights(self, state: dict[str, Any], source: Path) -> None:
+        """Takes up the networks and the optimiser of a state, and starts from step 0 with them.
+
+        Raises UsageError when it was saved for other observations, actions or networks.
+        """
+        found, expected = state["specification"], _describe(self._spec)
+        if found != expected:
+            raise UsageError(
+                f"{source} was trained with {found}, but the environment's behavior '{self.name}' now has {expected}; "
+                "train it anew with another --run-id, or with --force"
+            )
+        try:
+            self.policy.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise UsageError(
+                f"{source} holds another network than the configuration asks for "
+                f"({str(error).splitlines()[-1].strip()}); use the network_settings and reward_signals it was trained "
+                "with, or train anew with another --run-id or --force"
+            ) from error
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def load_state(self, state: dict[str, Any], source: Path) -> None:
+        """Takes up everything, to go on from where it was saved. Raises UsageError like `load_weights`."""
+        self.load_weights(state, source)
+        self.step = state["step"]
+        self._next_summary = state["next_summary"]
+        self._generator.set_state(state["generator"])
+        if self._training:
+            self._experience.load_state(to_arrays(state["experience"]))
+            if state["open_trajectories"] is not None:
+                self._open.load_state(to_arrays(state["open_trajectories"]))
+        self._rewards_since_update = to_arrays(state["rewards_since_update"])
+
+
+def _refuse_unsupported_observations(name: str, spec: BehaviorSpec) -> None:
+    for index, observation in enumerate(spec.observation_specs):
+        if len(observation.shape) == 3:
+            raise UsageError(
+                f"observation {index} ({observation.name}) of behavior '{name}' is a picture of shape {observation.shape}; only vector "
+                "observations are supported yet, so take its sensor off the agent"
+            )
+
+
+def _describe(spec: BehaviorSpec) -> str:
+    shapes = ", ".join("x".join(map(str, observation.shape)) for observation in spec.observation_specs)
+    action = spec.action_spec
+    branches = ", ".join(str(int(size)) for size in action.discrete_branches)
+    return f"observations of size [{shapes}], {action.continuous_size} continuous actions and branches [{branches}]"

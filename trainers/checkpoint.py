@@ -1,0 +1,199 @@
+"""Checkpoints: what is in a file, reading it without running code, and which ones a run keeps."""
+
+import json
+import math
+import pickle
+import re
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import UsageError
+from trainers.run_folder import RunFolder, write_text_whole, write_whole
+
+FORMAT = "mlagents-bridge checkpoint"
+FORMAT_VERSION = 1
+STATUS_FORMAT_VERSION = "0.3.0"
+ML_AGENTS_VERSION = "1.1.0"  # whose file formats these are
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint. `state` holds tensors, numbers, texts, None, and lists, tuples and dicts of these.
+
+    Raises TypeError, before anything is written, for a value of any other type: loading it would need code.
+    """
+    import torch
+
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION, **_plain(state, "state")}
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:  # an open file, because of a path torch.save would write the name into it
+            torch.save(content, file)
+
+    write_whole(path, write)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote, with all tensors on the CPU. Runs no code that the file may contain.
+
+    Raises UsageError if the file is missing, damaged, of another program or of a newer version.
+    """
+    import torch
+
+    try:
+        # torch.load does not notice a changed byte in a tensor, the checksums of the archive do.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise _unreadable(path, f"is damaged (in {damaged})")
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError as error:
+        raise _unreadable(path, "does not exist") from error
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read ({error.strerror})") from error
+    except UsageError:
+        raise
+    except Exception as error:  # torch and zipfile raise many kinds for a file that is not as it should be
+        if isinstance(error, pickle.UnpicklingError):
+            raise _unreadable(path, "holds something that only code could load, which is refused") from error
+        raise _unreadable(path, "is damaged, cut short or no checkpoint") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _unreadable(path, "is no checkpoint of mlagents-bridge")
+    if content.get("format_version") != FORMAT_VERSION:
+        version = content.get("format_version")
+        raise _unreadable(path, f"has format version {version}, this mlagents-bridge reads {FORMAT_VERSION}")
+    return {key: value for key, value in content.items() if key not in ("format", "format_version")}
+
+
+class CheckpointKeeper:
+    """Writes the checkpoints of one behavior, and keeps the `keep` newest and training_status.json up to date.
+
+    A resumed run goes on with the checkpoints that training_status.json lists. Raises UsageError if that file is
+    there and not readable.
+    """
+
+    def __init__(self, run_folder: RunFolder, behavior_name: str, keep: int) -> None:
+        self.run_folder = run_folder
+        self.behavior_name = behavior_name
+        self.keep = keep
+        self._read_status()  # a file that is damaged is better found now than at the first checkpoint
+
+    def save(self, step: int, state: dict[str, Any], export_onnx: Callable[[Path], None], reward: float | None) -> None:
+        """Write BEHAVIOR-STEP.pt and .onnx and checkpoint.pt, then delete the oldest beyond `keep`.
+
+        step: agent steps. export_onnx: writes the model to the path that it is given. reward: the mean cumulative
+        reward since the last checkpoint, None if no episode ended.
+        """
+        self._write(step, state, export_onnx, reward)
+
+    def finish(
+        self, step: int, state: dict[str, Any], export_onnx: Callable[[Path], None], reward: float | None
+    ) -> None:
+        """`save`, and BEHAVIOR.onnx in the run's folder, which training_status.json names as final_checkpoint."""
+        entry = self._write(step, state, export_onnx, reward)
+        model = self.run_folder.model(self.behavior_name)
+        write_whole(model, lambda temporary: _copy(Path(entry["file_path"]), temporary))
+        status = self._read_status()
+        status[self.behavior_name]["final_checkpoint"] = {**entry, "file_path": str(model)}
+        self._write_status(status)
+
+    def latest(self) -> Path:
+        """checkpoint.pt. Raises UsageError if it is missing or unreadable, and names the older ones."""
+        path = self.run_folder.checkpoint(self.behavior_name)
+        load_state(path)
+        return path
+
+    def _write(
+        self, step: int, state: dict[str, Any], export_onnx: Callable[[Path], None], reward: float | None
+    ) -> dict[str, Any]:
+        self.run_folder.behavior(self.behavior_name).mkdir(parents=True, exist_ok=True)
+        weights = self.run_folder.checkpoint(self.behavior_name, step)
+        model = weights.with_suffix(".onnx")
+        save_state(weights, state)
+        # Before the export, which is slow and may fail: the run can then be resumed all the same.
+        write_whole(self.run_folder.checkpoint(self.behavior_name), lambda temporary: _copy(weights, temporary))
+        write_whole(model, export_onnx)
+
+        entry = {
+            "steps": step,
+            "file_path": str(model),
+            "reward": float(reward) if reward is not None and math.isfinite(reward) else None,
+            "creation_time": time.time(),
+            "auxillary_file_paths": [str(weights)],  # spelled as ML-Agents does
+        }
+        status = self._read_status()
+        of_behavior = status.setdefault(self.behavior_name, {})
+        checkpoints = [other for other in of_behavior.get("checkpoints", []) if other["steps"] != step] + [entry]
+        of_behavior["checkpoints"] = checkpoints[-self.keep :]
+        self._write_status(status)
+        for old in checkpoints[: -self.keep]:
+            old_weights = self.run_folder.checkpoint(self.behavior_name, int(old["steps"]))
+            old_weights.unlink(missing_ok=True)
+            old_weights.with_suffix(".onnx").unlink(missing_ok=True)
+        return entry
+
+    def _read_status(self) -> dict[str, Any]:
+        path = self.run_folder.training_status
+        try:
+            status: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for checkpoint in status.get(self.behavior_name, {}).get("checkpoints", []):
+                int(checkpoint["steps"])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} is damaged ({error}); delete it to go on, the older checkpoints then stay"
+            ) from error
+        return status
+
+    def _write_status(self, status: dict[str, Any]) -> None:
+        import torch
+
+        metadata = {
+            "stats_format_version": STATUS_FORMAT_VERSION,
+            "mlagents_version": ML_AGENTS_VERSION,
+            "torch_version": str(torch.__version__),
+        }
+        # metadata stays last, as in ML-Agents' files
+        status = {**{key: value for key, value in status.items() if key != "metadata"}, "metadata": metadata}
+        write_text_whole(self.run_folder.training_status, json.dumps(status, indent=4) + "\n")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A copy of `value` of which every tensor is on the CPU and has no more memory than it shows."""
+    import torch
+
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()  # torch.save would write the whole buffer behind a slice
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) not in (str, int):
+                raise TypeError(f"{where} has the key {key!r} of type {type(key).__name__}, expected str or int")
+        return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item, f"{where}[{index}]") for index, item in enumerate(value))
+    raise TypeError(
+        f"{where} is a {type(value).__module__}.{type(value).__name__}; a checkpoint holds tensors, numbers, texts, "
+        "None, lists, tuples and dicts (numpy: torch.from_numpy(array), scalar.item())"
+    )
+
+
+def _unreadable(path: Path, reason: str) -> UsageError:
+    steps = {}
+    for other in path.parent.glob("*.pt"):
+        if (match := re.search(r"-(\d+)\.pt$", other.name)) and other != path:
+            steps[int(match[1])] = other.name
+    others = [steps[step] for step in sorted(steps, reverse=True)]
+    remedy = "train anew with --force"
+    if others:
+        remedy = f"use another one there ({', '.join(others)}; to resume, copy it to checkpoint.pt), or {remedy}"
+    return UsageError(f"checkpoint {path} {reason}; {remedy}")
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)

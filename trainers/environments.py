@@ -1,0 +1,94 @@
+"""Opens what `--env` names: a Unity build, any executable that speaks the protocol, a built-in environment, or the Unity Editor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.executable_lookup import ExecutableNotFoundError, find_executable
+from bridge.side_channels import SideChannel
+from bridge.stepped_environment import SteppedEnvironment
+from trainers.errors import UsageError, did_you_mean
+from unity_envs import executables
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `--env` turned out to be: an executable, the name of a built-in environment with its executable, or neither: the Editor."""
+
+    executable: str | None
+    built_in: str | None
+
+    def __str__(self) -> str:
+        if self.executable is None:
+            return "the Unity Editor"
+        return f"the built-in environment {self.built_in} ({self.executable})" if self.built_in else self.executable
+
+
+def choose(env: str | None) -> Choice:
+    """A path that resolves wins over a built-in name. Raises UsageError or UnityEnvironmentException when `env` is neither."""
+    if env is None:
+        return Choice(None, None)
+    try:
+        return Choice(str(find_executable(env)), None)
+    except ExecutableNotFoundError as error:
+        names = executables.names()
+        if env in names:
+            return Choice(executables.path(env), env)
+        raise UsageError(
+            f"--env: {error}; built-in environments are {', '.join(names)}{did_you_mean(env, names)}"
+        ) from error
+
+
+def open_environment(
+    env: str | None,
+    *,
+    in_process: bool = False,
+    worker_id: int = 0,
+    base_port: int | None = None,
+    seed: int = 0,
+    no_graphics: bool = False,
+    no_graphics_monitor: bool = False,
+    timeout_wait: float = 60,
+    additional_args: Sequence[str] = (),
+    num_areas: int = 1,
+    side_channels: Sequence[SideChannel] = (),
+    log_folder: str | None = None,
+    wait_for_editor: bool = False,
+) -> SteppedEnvironment:
+    """Starts one player, or with `in_process` the world itself, and returns it connected.
+
+    `base_port` None takes a free port. Raises UsageError and UnityException for what a user can mend.
+    """
+    if in_process:
+        from bridge.in_process import InProcessEnvironment
+
+        if env is None or env not in executables.names():
+            raise UsageError(
+                f"--in-process steps a built-in environment in this process, but --env is {env or 'not given'}; "
+                f"name one of {', '.join(executables.names())}, or leave --in-process out"
+            )
+        try:
+            make_world = executables.make_world(env, list(additional_args))
+        except ValueError as error:
+            raise UsageError(f"--env-args: {error}") from error
+        return InProcessEnvironment(make_world, seed=seed, num_areas=num_areas, side_channels=side_channels)
+
+    from bridge.environment import UnityEnvironment
+
+    choice = choose(env)
+    if log_folder is not None:
+        Path(log_folder).mkdir(parents=True, exist_ok=True)
+    return UnityEnvironment(
+        choice.executable,
+        worker_id=worker_id,
+        base_port=base_port if choice.executable is not None else None,
+        seed=seed,
+        no_graphics=no_graphics,
+        no_graphics_monitor=no_graphics_monitor,
+        timeout_wait=timeout_wait,
+        additional_args=additional_args,
+        side_channels=side_channels,
+        log_folder=log_folder,
+        num_areas=num_areas,
+        wait_for_editor=wait_for_editor,
+    )

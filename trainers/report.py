@@ -1,0 +1,199 @@
+"""Statistics of one behavior: gathered between two summaries, written as TensorBoard events with ML-Agents' tags."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from trainers.timers import Timers
+
+CUMULATIVE_REWARD = "Environment/Cumulative Reward"
+GROUP_CUMULATIVE_REWARD = "Environment/Group Cumulative Reward"
+EPISODE_LENGTH = "Environment/Episode Length"
+HYPERPARAMETERS = "Hyperparameters/text_summary"
+
+
+class Aggregation(IntEnum):
+    """How the values of one tag become one number; the numbers are those of ML-Agents' stats side channel."""
+
+    AVERAGE = 0
+    MOST_RECENT = 1
+    SUM = 2
+    HISTOGRAM = 3  # the average, and the histogram beside it under the tag + "_hist"
+
+
+@dataclass
+class Summary:
+    """One summary of one behavior.
+
+    Rewards are per completed episode and None if no episode was completed since the last summary.
+    """
+
+    behavior_name: str
+    step: int
+    mean_reward: float | None
+    std_reward: float | None
+    mean_group_reward: float | None
+    episodes: int
+    seconds_elapsed: float
+    is_training: bool
+
+
+@dataclass(slots=True)
+class _Statistic:
+    """The values of one tag since the last summary; how they become one number is what the newest of them asks for."""
+
+    aggregation: Aggregation
+    batches: list[np.ndarray] = field(default_factory=list)
+
+    def values(self) -> np.ndarray:
+        return np.concatenate(self.batches)
+
+    def scalar(self) -> float:
+        values = self.values()
+        if self.aggregation is Aggregation.SUM:
+            return float(values.sum())
+        return float(values[-1] if self.aggregation is Aggregation.MOST_RECENT else values.mean())
+
+
+class Report:
+    """Gathers the statistics of one behavior and writes them at each summary into `behavior_folder`.
+
+    A tag that got no value since the last summary is not written, so losses appear only in summaries after an update.
+    With `resume_step` (the step that training goes on from) events of a former run beyond that step are hidden by
+    TensorBoard, so that no step is shown twice. `timers` gives the elapsed time and receives every mean and sum as a
+    gauge; without it the time runs from the construction.
+    """
+
+    def __init__(
+        self, behavior_folder: Path, behavior_name: str, *, resume_step: int = 0, timers: Timers | None = None
+    ) -> None:
+        # torch.utils.tensorboard takes a second to import, which only a training should pay.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.behavior_name = behavior_name
+        self.last_summary: Summary | None = None
+        self._timers = timers if timers is not None else Timers()
+        self._resume_step = resume_step
+        self._statistics: dict[str, _Statistic] = {}
+        # The purge takes away the purge step itself, too: the summary of the step that was saved stays.
+        purge_step = resume_step + 1 if resume_step > 0 else None
+        if resume_step > 0:
+            _wait_for_a_later_name(behavior_folder)
+        self._writer = SummaryWriter(str(behavior_folder), purge_step=purge_step)
+
+    def episodes(self, rewards: ArrayLike, lengths: ArrayLike, group_rewards: ArrayLike | None = None) -> None:
+        """Count completed episodes.
+
+        `rewards` [episodes] are sums over the episode, `lengths` [episodes] are decisions (the tag shows decisions - 1,
+        as ML-Agents does), `group_rewards` [groups] are sums over the episode of a group that is done.
+        """
+        self._add(CUMULATIVE_REWARD, rewards, Aggregation.HISTOGRAM)
+        self._add(EPISODE_LENGTH, np.asarray(lengths, dtype=np.float64) - 1, Aggregation.AVERAGE)
+        if group_rewards is not None:
+            self._add(GROUP_CUMULATIVE_REWARD, group_rewards, Aggregation.HISTOGRAM)
+
+    def add(self, tag: str, value: float) -> None:
+        """One more value of `tag`; the summary shows the mean."""
+        self._add(tag, value, Aggregation.AVERAGE)
+
+    def add_array(self, tag: str, values: ArrayLike) -> None:
+        """More values of `tag`, of any shape; the summary shows the mean over all of them."""
+        self._add(tag, values, Aggregation.AVERAGE)
+
+    def player_statistics(self, statistics: Mapping[str, Sequence[tuple[float, int]]]) -> None:
+        """Values that players sent over the stats side channel: tag -> list of (value, one of `Aggregation`)."""
+        for tag, entries in statistics.items():
+            for value, aggregation in entries:
+                # mlagents_envs' StatsAggregationMethod is an Enum but no int.
+                self._add(tag, value, Aggregation(getattr(aggregation, "value", aggregation)))
+
+    def text(self, tag: str, text: str) -> None:
+        """Write `text` (markdown) at once, at the step that this run started from.
+
+        TensorBoard files texts under `<name>/text_summary`.
+        """
+        self._writer.add_text(tag.removesuffix("/text_summary"), text, self._resume_step)
+        self._writer.flush()
+
+    def write(self, step: int, is_training: bool) -> Summary:
+        """Write what was gathered since the last call as events of `step` (agent decisions), and start anew."""
+        for tag, statistic in self._statistics.items():
+            values = statistic.values()
+            self._writer.add_scalar(tag, statistic.scalar(), step)
+            if statistic.aggregation is Aggregation.HISTOGRAM:
+                finite = values[np.isfinite(values)]  # NaN and infinity fit no histogram; the scalar shows them
+                if finite.size:
+                    self._writer.add_histogram(tag + "_hist", finite, step)
+            gauge = f"{self.behavior_name}.{tag}".replace("/", ".").replace(" ", "")
+            self._timers.gauge(gauge + ".mean", float(values.mean()))
+            self._timers.gauge(gauge + ".sum", float(values.sum()))
+        self._writer.flush()
+        self.last_summary = self._summary(step, is_training)
+        self._statistics.clear()
+        return self.last_summary
+
+    def close(self) -> None:
+        """Write what is still on its way and close the event file."""
+        self._writer.close()
+
+    def _add(self, tag: str, values: ArrayLike, aggregation: Aggregation) -> None:
+        # A copy, since the caller may reuse its buffer before the summary.
+        array = np.array(values, dtype=np.float64).reshape(-1)
+        if array.size:
+            statistic = self._statistics.setdefault(tag, _Statistic(aggregation))
+            statistic.aggregation = aggregation
+            statistic.batches.append(array)
+
+    def _values(self, tag: str) -> np.ndarray:
+        return self._statistics[tag].values() if tag in self._statistics else np.empty(0)
+
+    def _summary(self, step: int, is_training: bool) -> Summary:
+        rewards, group_rewards = self._values(CUMULATIVE_REWARD), self._values(GROUP_CUMULATIVE_REWARD)
+        return Summary(
+            behavior_name=self.behavior_name,
+            step=step,
+            mean_reward=float(rewards.mean()) if rewards.size else None,
+            std_reward=float(rewards.std()) if rewards.size else None,
+            mean_group_reward=float(group_rewards.mean()) if group_rewards.size else None,
+            episodes=rewards.size,
+            seconds_elapsed=self._timers.seconds,
+            is_training=is_training,
+        )
+
+
+def _wait_for_a_later_name(behavior_folder: Path) -> None:
+    """Wait until the next event file will be sorted behind those there are: their names start with whole seconds.
+
+    TensorBoard reads the files of a folder in the order of their names, and what resumes must come last.
+    """
+    while any(behavior_folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
+
+
+def hyperparameters_markdown(settings: Mapping[str, Any]) -> str:
+    """The settings of a behavior as a markdown table, one row a setting, nested keys joined by dots."""
+    rows = [f"| {key} | {_cell(value)} |" for key, value in _flatten(settings)]
+    return "\n".join(["| setting | value |", "|:---|:---|", *rows])
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            rows += _flatten(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows
+
+
+def _cell(value: Any) -> str:
+    """A value as text that cannot break out of its table cell."""
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,339 @@
+"""Experience on its way from steps to an update.
+
+`OpenTrajectories` holds what agents are living through, one slot an agent; a trajectory that is cut (its episode ended, or it reached the time
+horizon) leaves it as part of a `CutTrajectories`; `ExperienceBuffer` gathers those until the update. All agents at once, no loop over them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlagents_envs.base_env import BehaviorSpec, DecisionSteps, TerminalSteps
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+_FIRST_CAPACITY = 64  # steps a slot has room for at first; doubled as trajectories grow, up to the time horizon
+
+
+@dataclass
+class CutTrajectories:
+    """`count` finished pieces of experience, one after the other in flat arrays of `steps` rows."""
+
+    observations: list[Floats]  # [steps, *shape] each
+    columns: dict[str, NDArray[Any]]  # [steps, size]: what the policy stored with `act`
+    rewards: Floats  # [steps]
+    lengths: Integers  # [count]
+    next_observations: list[Floats]  # [count, *shape]: what came after the last step
+    terminated: NDArray[np.bool_]  # [count]: the episode ended for good, so nothing is worth anything after it
+
+    @property
+    def steps(self) -> int:
+        return len(self.rewards)
+
+
+@dataclass
+class Episodes:
+    """Episodes that ended: sum of rewards, sum of group rewards and number of decisions of each."""
+
+    rewards: Floats
+    group_rewards: Floats
+    lengths: Integers
+
+
+class OpenTrajectories:
+    """Trajectories that agents are in the middle of. Slots are given out as agents appear and taken back when their episode ends."""
+
+    def __init__(self, spec: BehaviorSpec, time_horizon: int, columns: dict[str, tuple[int, Any]]) -> None:
+        """`columns`: what the policy stores with each action: name to (size, dtype)."""
+        self._horizon = time_horizon
+        self._slot_of = np.full((1, 0), -1, dtype=np.int64)  # [players, agent ids]
+        self._free: list[int] = []
+        self._slots = 0
+        self._capacity = min(time_horizon, _FIRST_CAPACITY)
+        self._observation_shapes = [tuple(observation.shape) for observation in spec.observation_specs]
+        self._observations = [np.zeros((0, self._capacity, *s), np.float32) for s in self._observation_shapes]
+        self._columns = {name: np.zeros((0, self._capacity, size), kind) for name, (size, kind) in columns.items()}
+        self._rewards = np.zeros((0, self._capacity), np.float32)
+        self._length = np.zeros(0, np.int64)  # finished steps
+        self._pending = np.zeros(0, np.bool_)  # an action was taken and its reward is not known yet
+        self._episode_reward = np.zeros(0, np.float32)
+        self._episode_group_reward = np.zeros(0, np.float32)
+        self._episode_length = np.zeros(0, np.int64)
+
+    # ---- what the loop calls ----
+
+    def close_terminals(self, players: Integers, terminals: TerminalSteps) -> tuple[CutTrajectories | None, Episodes | None]:
+        """Ends the episodes of `terminals` (`players` [agents] says whose each agent is). Agents that never acted are left out."""
+        slots = self._lookup(players, terminals.agent_id)
+        known = slots >= 0
+        known[known] = self._pending[slots[known]]
+        rows = np.flatnonzero(known)
+        if len(rows) == 0:
+            return None, None
+        slots = slots[rows]
+        self._finish_step(slots, terminals.reward[rows], terminals.group_reward[rows])
+        cut = self._cut(slots, [observation[rows] for observation in terminals.obs], ~terminals.interrupted[rows])
+        episodes = Episodes(
+            self._episode_reward[slots], self._episode_group_reward[slots], self._episode_length[slots]
+        )
+        self._slot_of[players[rows], terminals.agent_id[rows]] = -1
+        self._free.extend(slots.tolist())
+        self._clear_episode(slots)
+        return cut, episodes
+
+    def continue_decisions(self, players: Integers, decisions: DecisionSteps) -> tuple[Integers, CutTrajectories | None]:
+        """Closes the last step of each agent that asks for a decision. Returns the agents' slots and what reached the time horizon."""
+        slots = self._assign(players, decisions.agent_id)
+        rows = np.flatnonzero(self._pending[slots])
+        if len(rows) == 0:
+            return slots, None
+        self._finish_step(slots[rows], decisions.reward[rows], decisions.group_reward[rows])
+        rows = rows[self._length[slots[rows]] == self._horizon]
+        if len(rows) == 0:
+            return slots, None
+        full = slots[rows]
+        next_observations = [observation[rows] for observation in decisions.obs]
+        return slots, self._cut(full, next_observations, np.zeros(len(rows), np.bool_))
+
+    def store(self, slots: Integers, observations: list[Floats], columns: dict[str, NDArray[Any]]) -> None:
+        """Notes what the agents saw and did; `observations` [agents, *shape], `columns` [agents, size]."""
+        at = self._length[slots]
+        if len(at) and at.max() >= self._capacity:
+            self._grow_capacity()
+        for stored, values in zip(self._observations, observations, strict=True):
+            stored[slots, at] = values
+        for name, values in columns.items():
+            self._columns[name][slots, at] = values
+        self._pending[slots] = True
+
+    def forget_player(self, player: int) -> None:
+        """Drops the trajectories of a player that was reset or restarted."""
+        if player < len(self._slot_of):
+            slots = self._slot_of[player][self._slot_of[player] >= 0]
+            self._clear_episode(slots)
+            self._free.extend(slots.tolist())
+            self._slot_of[player] = -1
+
+    def state(self) -> dict[str, Any]:
+        """Everything, to be continued by `load_state`."""
+        return {
+            "arrays": {name: getattr(self, f"_{name}") for name in _STATE_ARRAYS},
+            "observations": list(self._observations),
+            "columns": dict(self._columns),
+            "free": list(self._free),
+            "capacity": self._capacity,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        for name in _STATE_ARRAYS:
+            setattr(self, f"_{name}", state["arrays"][name])
+        self._observations = list(state["observations"])
+        self._columns = dict(state["columns"])
+        self._free = list(state["free"])
+        self._capacity = state["capacity"]
+        self._slots = len(self._length)
+
+    # ---- below: one thing each ----
+
+    def _lookup(self, players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
+        """Slots of agents, -1 where they have none."""
+        highest_player = int(players.max(initial=-1))
+        highest_id = int(agent_ids.max(initial=-1))
+        rows, ids = self._slot_of.shape
+        if highest_player >= rows or highest_id >= ids:
+            grown = np.full((max(rows, highest_player + 1), max(ids, 2 * (highest_id + 1))), -1, dtype=np.int64)
+            grown[:rows, :ids] = self._slot_of
+            self._slot_of = grown
+        return self._slot_of[players, agent_ids]
+
+    def _assign(self, players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
+        slots = self._lookup(players, agent_ids)
+        new = np.flatnonzero(slots < 0)
+        if len(new):
+            if len(self._free) < len(new):
+                self._grow_slots(len(new) - len(self._free))
+            slots[new] = [self._free.pop() for _ in range(len(new))]
+            self._slot_of[players[new], agent_ids[new]] = slots[new]
+        return slots
+
+    def _finish_step(self, slots: Integers, rewards: Floats, group_rewards: Floats) -> None:
+        self._rewards[slots, self._length[slots]] = rewards + group_rewards
+        self._length[slots] += 1
+        self._pending[slots] = False
+        self._episode_reward[slots] += rewards
+        self._episode_group_reward[slots] += group_rewards
+        self._episode_length[slots] += 1
+
+    def _cut(self, slots: Integers, next_observations: list[Floats], terminated: NDArray[np.bool_]) -> CutTrajectories:
+        lengths = self._length[slots]
+        slot = np.repeat(slots, lengths)
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        time = np.arange(len(slot)) - starts
+        self._length[slots] = 0
+        return CutTrajectories(
+            observations=[stored[slot, time] for stored in self._observations],
+            columns={name: stored[slot, time] for name, stored in self._columns.items()},
+            rewards=self._rewards[slot, time],
+            lengths=lengths,
+            next_observations=next_observations,
+            terminated=terminated,
+        )
+
+    def _clear_episode(self, slots: Integers) -> None:
+        self._pending[slots] = False
+        self._length[slots] = 0
+        self._episode_reward[slots] = 0.0
+        self._episode_group_reward[slots] = 0.0
+        self._episode_length[slots] = 0
+
+    def _grow_slots(self, at_least: int) -> None:
+        more = max(at_least, self._slots)
+        for name in ("rewards", "length", "pending", "episode_reward", "episode_group_reward", "episode_length"):
+            old = getattr(self, f"_{name}")
+            setattr(self, f"_{name}", np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
+        self._observations = [_more_rows(stored, more) for stored in self._observations]
+        self._columns = {name: _more_rows(stored, more) for name, stored in self._columns.items()}
+        self._free.extend(range(self._slots + more - 1, self._slots - 1, -1))
+        self._slots += more
+
+    def _grow_capacity(self) -> None:
+        capacity = min(2 * self._capacity, self._horizon)
+        self._observations = [_more_columns(stored, capacity) for stored in self._observations]
+        self._columns = {name: _more_columns(stored, capacity) for name, stored in self._columns.items()}
+        self._rewards = _more_columns(self._rewards, capacity)
+        self._capacity = capacity
+
+
+_STATE_ARRAYS = (
+    "slot_of",
+    "rewards",
+    "length",
+    "pending",
+    "episode_reward",
+    "episode_group_reward",
+    "episode_length",
+)
+
+
+def _more_rows(array: NDArray[Any], more: int) -> NDArray[Any]:
+    return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+
+
+def _more_columns(array: NDArray[Any], capacity: int) -> NDArray[Any]:
+    grown = np.zeros((array.shape[0], capacity, *array.shape[2:]), array.dtype)
+    grown[:, : array.shape[1]] = array
+    return grown
+
+
+class ExperienceBuffer:
+    """Cut trajectories in flat arrays that are reused from update to update."""
+
+    def __init__(self, spec: BehaviorSpec, capacity: int, signals: int, columns: dict[str, tuple[int, Any]]) -> None:
+        """`capacity`: steps to make room for at first; `signals`: number of reward signals."""
+        self.size = 0
+        self._observations = [np.zeros((capacity, *o.shape), np.float32) for o in spec.observation_specs]
+        self._columns = {name: np.zeros((capacity, size), kind) for name, (size, kind) in columns.items()}
+        self._rewards = np.zeros((capacity, signals), np.float32)
+        self._values = np.zeros((capacity, signals), np.float32)
+        self._lengths: list[Integers] = []
+        self._next_values: list[Floats] = []  # [trajectories, signals] each
+
+    def append(self, cut: CutTrajectories, rewards: Floats, values: Floats, next_values: Floats) -> None:
+        """`rewards` and `values` [steps, signals]; `next_values` [trajectories, signals], 0 where nothing comes after."""
+        end = self.size + cut.steps
+        if end > len(self._rewards):
+            self._grow(max(end, 2 * len(self._rewards)))
+        rows = slice(self.size, end)
+        for stored, observation in zip(self._observations, cut.observations, strict=True):
+            stored[rows] = observation
+        for name, stored in self._columns.items():
+            stored[rows] = cut.columns[name]
+        self._rewards[rows] = rewards
+        self._values[rows] = values
+        self._lengths.append(cut.lengths)
+        self._next_values.append(next_values)
+        self.size = end
+
+    def clear(self) -> None:
+        self.size = 0
+        self._lengths.clear()
+        self._next_values.clear()
+
+    @property
+    def observations(self) -> list[Floats]:
+        """[steps, *shape] each."""
+        return [stored[: self.size] for stored in self._observations]
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """[steps, size] each."""
+        return {name: stored[: self.size] for name, stored in self._columns.items()}
+
+    @property
+    def rewards(self) -> Floats:
+        """[steps, signals]"""
+        return self._rewards[: self.size]
+
+    @property
+    def values(self) -> Floats:
+        """[steps, signals]"""
+        return self._values[: self.size]
+
+    @property
+    def lengths(self) -> Integers:
+        """[trajectories]"""
+        return np.concatenate([np.zeros(0, np.int64), *self._lengths])
+
+    @property
+    def next_values(self) -> Floats:
+        """[trajectories, signals]"""
+        return np.concatenate([np.zeros((0, self._rewards.shape[1]), np.float32), *self._next_values])
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "observations": self.observations,
+            "columns": self.columns,
+            "rewards": self.rewards,
+            "values": self.values,
+            "lengths": self.lengths,
+            "next_values": self.next_values,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.clear()
+        cut = CutTrajectories(
+            state["observations"], state["columns"], state["rewards"][:, 0], state["lengths"], [], np.zeros(0, np.bool_)
+        )
+        self.append(cut, state["rewards"], state["values"], state["next_values"])
+
+    def _grow(self, capacity: int) -> None:
+        more = capacity - len(self._rewards)
+        self._observations = [_more_rows(stored, more) for stored in self._observations]
+        self._columns = {name: _more_rows(stored, more) for name, stored in self._columns.items()}
+        self._rewards = _more_rows(self._rewards, more)
+        self._values = _more_rows(self._values, more)
+
+
+def advantages_and_returns(
+    rewards: Floats, values: Floats, lengths: Integers, next_values: Floats, gamma: float, lambd: float
+) -> tuple[Floats, Floats]:
+    """Generalised advantage estimation (Schulman et al. 2016, equation 16) over ragged trajectories that lie one after the other.
+
+    rewards, values [steps]; lengths, next_values [trajectories]. Returns advantages and returns (advantage + value), [steps] each.
+    """
+    trajectories, longest = len(lengths), int(lengths.max(initial=0))
+    row = np.repeat(np.arange(trajectories), lengths)
+    time = np.arange(len(rewards)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    following = np.append(values[1:], np.float32(0.0))
+    following[np.cumsum(lengths) - 1] = next_values
+    delta = np.zeros((longest, trajectories), np.float32)
+    # Aligned at the end of each trajectory, so that all of them start the backward sweep together.
+    from_end = np.repeat(lengths, lengths) - 1 - time
+    delta[from_end, row] = rewards + np.float32(gamma) * following - values
+    decay = np.float32(gamma * lambd)
+    for step in range(1, longest):
+        delta[step] += decay * delta[step - 1]
+    advantages = delta[from_end, row]
+    return advantages, advantages + values

@@ -1,0 +1,297 @@
+"""A run: collect, update, report, save, until it is done. The file to read first."""
+
+import contextlib
+import json
+import signal
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from bridge.exceptions import UnityCommunicatorStoppedException, UnityException
+from bridge.fleet import Fleet, FleetSteps
+from bridge.in_process import InProcessEnvironment
+from bridge.side_channels import StatsSideChannel
+from trainers.behavior_trainer import BehaviorTrainer
+from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state, write_text_whole
+from trainers.config import RunConfig
+from trainers.console import BehaviorProgress, Console, Progress
+from trainers.report import Report, hyperparameters_markdown
+from trainers.tensors import to_arrays, to_tensors
+from trainers.timers import Timers
+
+
+class Run:
+    """Trains all behaviors of a fleet of players, or with `inference` only plays and reports."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        fleet: Fleet,
+        folder: RunFolder,
+        console: Console,
+        *,
+        seed: int,
+        device: torch.device,
+        statistics: list[StatsSideChannel],
+        stop_at_reward: float | None = None,
+    ) -> None:
+        self._config = config
+        self._fleet = fleet
+        self._folder = folder
+        self._console = console
+        self._seed = seed
+        self._device = device
+        self._statistics = statistics
+        self._stop_at_reward = stop_at_reward
+        self._training = not config.checkpoint_settings.inference
+        self._resume = config.checkpoint_settings.resume
+        self._timers = Timers()
+        self._trainers: dict[str, BehaviorTrainer] = {}
+        self._keepers: dict[str, CheckpointKeeper] = {}
+        self._next_checkpoint: dict[str, int] = {}
+        self._stop_requested = False
+        self._steps_at_start = 0
+
+    def __call__(self) -> None:
+        """Runs to the end. Ctrl-C and a player that says goodbye end it as well; in each case everything is saved first.
+
+        Raises UnityException for a player that failed; what was learnt until then is saved.
+        """
+        try:
+            with self._interruptible():
+                self._loop()
+        except UnityCommunicatorStoppedException as stopped:
+            self._console.info(f"{str(stopped).capitalize()}: finishing.")
+        except KeyboardInterrupt:
+            self._console.info("Interrupted: finishing.")
+        except UnityException:
+            if self._save_all(final=False):
+                self._console.info(f"What was learnt so far is saved in {self._folder.path}; --resume goes on from it.")
+            raise
+        finally:
+            self._write_timers()
+        self._save_all(final=True)
+        self._report_end()
+
+    # ---- the loop ----
+
+    def _loop(self) -> None:
+        steps = self._first_steps()
+        slots = self._process(steps)
+        while not self._finished():
+            with self._timers.phase("act"):
+                for name, batch in steps.items():
+                    if len(batch.decisions):
+                        trainer = self._trainer_of(name)
+                        self._fleet.set_actions(name, trainer.act(slots[name], batch.decisions))
+            with self._timers.phase("environment"):
+                steps = self._fleet.step()
+            slots = self._process(steps)
+            for trainer in self._trainers.values():
+                if trainer.ready:
+                    with self._timers.phase("update"):
+                        trainer.update()
+            self._report()
+            self._save_due()
+
+    def _process(self, steps: dict[str, FleetSteps]) -> dict[str, Any]:
+        with self._timers.phase("process"):
+            slots = {}
+            for name, batch in steps.items():
+                trainer = self._trainer_of(name)
+                players = (batch.decision_players, batch.terminal_players)
+                slots[name] = trainer.process(players, batch.decisions, batch.terminals)
+            return slots
+
+    def _finished(self) -> bool:
+        if self._stop_requested:
+            return True
+        if not self._trainers or not self._training:
+            return False
+        if all(trainer.finished for trainer in self._trainers.values()):
+            return True
+        return self._stop_at_reward is not None and all(
+            trainer.last_summary is not None
+            and trainer.last_summary.mean_reward is not None
+            and trainer.last_summary.mean_reward >= self._stop_at_reward
+            for trainer in self._trainers.values()
+        )
+
+    # ---- starting ----
+
+    def _first_steps(self) -> dict[str, FleetSteps]:
+        if self._resume and self._training:
+            environments = self._fleet.environments
+            if all(isinstance(environment, InProcessEnvironment) for environment in environments):
+                saved = self._saved_worlds()
+                if saved is not None:
+                    return self._fleet.join(
+                        [environment.load_state(state) for environment, state in zip(environments, saved, strict=True)]
+                    )
+        return self._fleet.reset()
+
+    def _saved_worlds(self) -> list[dict[str, Any]] | None:
+        """The worlds' states, if every behavior's checkpoint was written at the same moment beside the same number of worlds."""
+        states = [
+            load_state(CheckpointKeeper(self._folder, path.name, 1).latest())
+            for path in self._folder.path.iterdir()
+            if (path / "checkpoint.pt").is_file()
+        ]
+        moments = {state["moment"] for state in states}
+        if len(moments) != 1 or len(states[0]["worlds"] or ()) != len(self._fleet.environments):
+            return None
+        worlds: list[dict[str, Any]] = to_arrays(states[0]["worlds"])
+        return worlds
+
+    def _trainer_of(self, full_name: str) -> BehaviorTrainer:
+        name = full_name.partition("?")[0]
+        if name not in self._trainers:
+            self._add_behavior(name, full_name)
+        return self._trainers[name]
+
+    def _add_behavior(self, name: str, full_name: str) -> None:
+        settings = self._config.settings_for(name)
+        trainer = BehaviorTrainer(
+            name,
+            self._fleet.behavior_specs[full_name],
+            settings,
+            seed=self._seed,
+            device=self._device,
+            training=self._training,
+        )
+        keeper = CheckpointKeeper(self._folder, name, settings.keep_checkpoints)
+        initialize_from = self._config.checkpoint_settings.initialize_from
+        if self._resume:
+            source = keeper.latest()
+            trainer.load_state(load_state(source), source)
+            self._console.info(f"Resuming '{name}' from step {trainer.step} ({source}).")
+            if self._training and trainer.finished:
+                self._console.warning(
+                    f"'{name}' has had its max_steps ({settings.max_steps}); raise max_steps to train it further."
+                )
+        elif initialize_from is not None:
+            other = RunFolder(self._folder.path.parent, initialize_from)
+            source = CheckpointKeeper(other, name, 1).latest()
+            trainer.load_weights(load_state(source), source)
+            self._console.info(f"Initialised '{name}' from {source}.")
+        trainer.report = Report(
+            self._folder.behavior(name), name, resume_step=trainer.step if self._resume else 0, timers=self._timers
+        )
+        trainer.report.text("Hyperparameters", hyperparameters_markdown(settings.model_dump()))
+        self._console.info(f"Connected new brain: {full_name}")
+        self._console.debug(f"Hyperparameters for behavior name {name}:\n{settings.model_dump()}")
+        self._trainers[name] = trainer
+        self._keepers[name] = keeper
+        self._next_checkpoint[name] = trainer.step - trainer.step % settings.checkpoint_interval
+        self._next_checkpoint[name] += settings.checkpoint_interval
+        self._steps_at_start += trainer.step
+
+    # ---- reporting and saving ----
+
+    def _report(self) -> None:
+        for channel in self._statistics:
+            statistics = channel.get_and_reset_stats()
+            if statistics:
+                for trainer in self._trainers.values():
+                    if trainer.report is not None:
+                        trainer.report.player_statistics(statistics)
+        for trainer in self._trainers.values():
+            summary = trainer.summary_if_due()
+            if summary is not None:
+                self._console.summary(summary)
+        if self._console.progress_due():
+            seconds = self._timers.seconds
+            done = sum(trainer.step for trainer in self._trainers.values()) - self._steps_at_start
+            self._console.progress(
+                Progress(
+                    {name: _progress_of(trainer) for name, trainer in self._trainers.items()},
+                    agent_steps_per_second=done / seconds,
+                    seconds=seconds,
+                    players=len(self._fleet.environments),
+                    phase_shares=self._timers.shares(),
+                )
+            )
+
+    def _save_due(self) -> None:
+        if not self._training:
+            return
+        due = [name for name, trainer in self._trainers.items() if trainer.step >= self._next_checkpoint[name]]
+        if not due:
+            return
+        # All behaviors together: their checkpoints belong to one moment of the world.
+        self._save_all(final=False)
+        for name in due:
+            interval = self._config.settings_for(name).checkpoint_interval
+            self._next_checkpoint[name] = self._trainers[name].step // interval * interval + interval
+
+    def _save_all(self, *, final: bool) -> bool:
+        """Writes a checkpoint and an ONNX model of every behavior; False when there is nothing to save."""
+        if not self._training or not any(trainer.step for trainer in self._trainers.values()):
+            return False
+        with self._timers.phase("save"):
+            worlds = self._world_states()
+            moment = sum(trainer.step for trainer in self._trainers.values())
+            for name, trainer in self._trainers.items():
+                state = trainer.state(with_open_trajectories=worlds is not None)
+                state |= {"worlds": worlds, "moment": moment}
+                keeper = self._keepers[name]
+                write = keeper.finish if final else keeper.save
+                write(trainer.step, state, trainer.export, trainer.recent_reward)
+        return True
+
+    def _world_states(self) -> list[dict[str, Any]] | None:
+        worlds = [
+            to_tensors(environment.state())
+            for environment in self._fleet.environments
+            if isinstance(environment, InProcessEnvironment)
+        ]
+        return worlds or None
+
+    def _report_end(self) -> None:
+        for name, trainer in self._trainers.items():
+            if not self._training:
+                if trainer.episodes:
+                    mean = trainer.reward_sum / trainer.episodes
+                    self._console.info(f"{name}. Episodes: {trainer.episodes}. Mean Reward: {mean:.3f}. Not Training.")
+                else:
+                    self._console.info(f"{name}. No episode was completed. Not Training.")
+            elif trainer.step:
+                self._console.info(f"Exported {self._folder.model(name)}")
+            if trainer.report is not None:
+                trainer.report.close()
+
+    def _write_timers(self) -> None:
+        write_text_whole(self._folder.timers, json.dumps(self._timers.to_dict(), indent=2))
+
+    # ---- Ctrl-C ----
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C (or SIGTERM) ends the loop after the step at hand; a second one, or one while a player is silent, ends it at once."""
+
+        def request_stop(_signal: int, _frame: types.FrameType | None) -> None:
+            at_once = self._stop_requested or self._fleet.waiting
+            self._stop_requested = True
+            if at_once:
+                raise KeyboardInterrupt
+
+        previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _progress_of(trainer: BehaviorTrainer) -> BehaviorProgress:
+    summary = trainer.last_summary
+    return BehaviorProgress(
+        trainer.step,
+        trainer.settings.max_steps,
+        None if summary is None else summary.mean_reward,
+        None if summary is None else summary.std_reward,
+    )
+
+

@@ -1,0 +1,1 @@
+"""Environments that need no Unity: worlds simulated in Python, and the players that offer them to a trainer."""
