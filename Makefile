@@ -3,21 +3,22 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c .ci/constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c .ci/constraints.txt
 ENVIRONMENT ?= 3DBall
 STOP_AT ?= 95
 RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup train test lint proto bench tensorboard clean
+.PHONY: help setup train test lint proto bench verify-learning tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
 	@echo "make test         run every test"
 	@echo "make lint         check style (ruff) and types (mypy)"
 	@echo "make tensorboard  look at the runs in $(RESULTS)/"
-	@echo "make bench        measure speed, into $(RESULTS)/bench.json"
+	@echo "make bench        measure speed, beside the official trainer if it can be had, into tests/benchmarks/"
+	@echo "make verify-learning  train 3DBall with three seeds and check what it learns, into tests/reports/"
 	@echo "make setup        only make .venv and install into it"
 	@echo "make proto        compile bridge/protos/*.proto anew"
 	@echo "make clean        remove .venv and caches; $(RESULTS)/ stays"
@@ -25,23 +26,18 @@ help:
 setup: .venv/.installed
 	@echo "Ready: $(BIN)/mlbridge --help"
 
-# Named Pythons first, newest first; some may be there by name only (pyenv's shims), so each has to show that it runs.
+# Some Pythons are there by name only (pyenv's shims), so each has to show that it runs.
 .venv/bin/python:
-	@python="$(PYTHON)"; \
-	if [ -z "$$python" ]; then \
-	    for candidate in python3.13 python3.12 python3.11 python3 python; do \
-	        if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-	            python=$$candidate; break; \
-	        fi; \
-	    done; \
-	fi; \
-	if [ -z "$$python" ]; then \
-	    echo "Found no Python from 3.11 on (with its venv module; on Debian and Ubuntu: apt install python3-venv)." >&2; \
-	    echo "Install one, or name one: make train PYTHON=/path/to/python3" >&2; \
-	    exit 1; \
-	fi; \
-	echo "Making .venv with $$($$python --version)"; \
-	$$python -m venv .venv
+	@pythons="$(PYTHON)"; \
+	for python in $${pythons:-python3.13 python3.12 python3.11 python3 python}; do \
+	    if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	        echo "Making .venv with $$($$python --version)"; \
+	        exec $$python -m venv .venv; \
+	    fi; \
+	done; \
+	echo "Found no Python from 3.11 on with its venv module$${pythons:+ (PYTHON=$$pythons is none)}." >&2; \
+	echo "Install one (Debian, Ubuntu: apt install python3 python3-venv) or name one: make train PYTHON=/path/to/python3" >&2; \
+	exit 1
 
 .venv/.installed: .venv/bin/python pyproject.toml .ci/constraints.txt
 	@echo "Installing mlagents-bridge into .venv (the first time takes minutes: PyTorch is large)"
@@ -74,9 +70,14 @@ proto: .venv/.installed-dev
 	@cd bridge/protos && ../../$(BIN)/python -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=descriptor_set.binpb *.proto
 	@echo "Wrote bridge/protos/descriptor_set.binpb"
 
+# The official trainer is measured as well where a Python 3.10 is found; it is installed into .cache/peer, once.
 bench: .venv/.installed
-	@mkdir -p $(RESULTS)
-	@$(BIN)/mlbridge bench --json $(RESULTS)/bench.json
+	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py) && MLBRIDGE_PEER_PYTHON="$$peer" \
+	    $(BIN)/mlbridge bench --full --json tests/benchmarks/bench.json --markdown tests/benchmarks/bench.md
+
+verify-learning: .venv/.installed
+	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
+	    $(BIN)/python tests/reports/verify_learning.py
 
 tensorboard: .venv/.installed
 	@$(BIN)/tensorboard --logdir $(RESULTS)

@@ -1,6 +1,7 @@
 """Protocol messages to arrays for all agents at once, and back; both sides.
 
-Trainer: `behavior_spec_from_message`, `decode_steps`, `encode_actions`. Player: `encode_brain_parameters`, `StepsEncoder`, `decode_actions`.
+Trainer: `behavior_spec_from_message`, `decode_steps`, `encode_actions`. Player: `encode_brain_parameters`,
+`StepsEncoder`, `decode_actions`.
 """
 
 import math
@@ -61,7 +62,8 @@ def behavior_spec_from_message(brain: Any, agent: Any) -> BehaviorSpec:
 def decode_steps(name: str, spec: BehaviorSpec, agents: Sequence[Any]) -> tuple[DecisionSteps, TerminalSteps]:
     """AgentInfoProtos of one behavior to arrays; rows keep the message's order within decisions and within terminals.
 
-    Raises UnityObservationException (also a RuntimeError) that names the behavior, observation and agent for wrong shapes, NaN or infinity.
+    Raises UnityObservationException that names the behavior, observation and agent for a wrong shape; for NaN or
+    infinity it is an InvalidObservationError.
     """
     deciding = [agent for agent in agents if not agent.done]
     ended = [agent for agent in agents if agent.done]
@@ -94,7 +96,7 @@ def _integers(values: Any) -> NDArray[np.int32]:
 
 
 def check_finite(values: FloatArray, what: str, name: str, agent_ids: Sequence[int] | NDArray[np.int32]) -> None:
-    """Raises InvalidObservationError that names `what`, the behavior and the agent if any of `values` [agents, ...] is NaN or infinite."""
+    """Raises InvalidObservationError that names all three if any of `values` [agents, ...] is NaN or infinite."""
     # The sum is finite whenever every value is, and costs a fraction of looking at each.
     if math.isfinite(float(values.sum(dtype=np.float64))):
         return
@@ -102,8 +104,8 @@ def check_finite(values: FloatArray, what: str, name: str, agent_ids: Sequence[i
     worst = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
     kind = "NaN" if np.isnan(rows[worst]).any() else "infinite"
     raise InvalidObservationError(
-        f"{what} of agent {agent_ids[worst]} of behavior '{name}' is {kind}; look for a division by zero or a body that left "
-        "the world in the environment's code"
+        f"{what} of agent {agent_ids[worst]} of behavior '{name}' is {kind}; look for a division by zero or a body "
+        "that left the world in the environment's code"
     )
 
 
@@ -124,7 +126,8 @@ def _decode_observations(name: str, spec: BehaviorSpec, agents: Sequence[Any]) -
     for agent in agents:
         if len(agent.observations) != count:
             raise UnityObservationException(
-                f"agent {agent.id} of behavior '{name}' sent {len(agent.observations)} observations, its specification has {count}"
+                f"agent {agent.id} of behavior '{name}' sent {len(agent.observations)} observations, its specification "
+                f"has {count}"
             )
     return [
         _decode_observation(name, index, observation, agents)
@@ -138,36 +141,29 @@ def _decode_observation(name: str, index: int, spec: ObservationSpec, agents: Se
         return np.zeros(shape, dtype=np.float32)
     what = f"observation {index} ({spec.name or 'no name'})"
     if agents[0].observations[index].compression_type == COMPRESSION_PNG:
-        if len(spec.shape) != 3:
-            raise UnityObservationException(
-                f"{what} of behavior '{name}' is a PNG image, but its shape is {spec.shape}"
-            )
-        # Nothing on the wire says which axis holds the channels but the one without translation: the last until ML-Agents 1.0.
-        channels_first = spec.dimension_property[2] != DimensionProperty.NONE
-        return np.stack(
-            [
-                decode_png_observation(
-                    agent.observations[index].compressed_data,
-                    spec.shape,
-                    list(agent.observations[index].compressed_channel_mapping),
-                    channels_first=channels_first,
-                )
-                for agent in agents
-            ]
-        )
+        return np.stack([_decode_image(name, what, agent.observations[index], spec, agent.id) for agent in agents])
     size = math.prod(spec.shape)
     values: list[float] = []
     for row, agent in enumerate(agents, start=1):
         values.extend(agent.observations[index].float_data.data)
         if len(values) != row * size:
+            count = len(values) - (row - 1) * size
             raise UnityObservationException(
-                f"{what} of agent {agent.id} of behavior '{name}' has {len(values) - (row - 1) * size} values, its shape {spec.shape} has {size}"
+                f"{what} of agent {agent.id} of behavior '{name}' has {count} values, its shape {spec.shape} has {size}"
             )
     return np.array(values, dtype=np.float32).reshape(shape)
 
 
+def _decode_image(name: str, what: str, observation: Any, spec: ObservationSpec, agent_id: int) -> FloatArray:
+    mapping = list(observation.compressed_channel_mapping)
+    try:
+        return decode_png_observation(observation.compressed_data, spec.shape, mapping, spec.dimension_property)
+    except UnityObservationException as error:
+        raise UnityObservationException(f"{what} of agent {agent_id} of behavior '{name}': {error}") from error
+
+
 def _decode_masks(spec: ActionSpec, agents: Sequence[Any]) -> list[NDArray[np.bool_]] | None:
-    """One [agents, branch_size] array a branch, True = forbidden; a mask of another length than all branches together is ignored."""
+    """One [agents, branch_size] each, True = forbidden. A mask of another length than their sum is ignored."""
     if spec.discrete_size == 0:
         return None
     branches = [int(size) for size in spec.discrete_branches]
@@ -180,7 +176,10 @@ def _decode_masks(spec: ActionSpec, agents: Sequence[Any]) -> list[NDArray[np.bo
 
 
 def encode_actions(rl_input: Any, name: str, action: ActionTuple, *, deprecated_too: bool) -> None:
-    """Appends the actions of one behavior, in the order of its decision rows. `deprecated_too` also fills the field of players before 1.3."""
+    """Appends the actions of one behavior, in the order of its decision rows.
+
+    `deprecated_too` also fills the field that players before API 1.3 read.
+    """
     continuous = action.continuous.tolist() if action.continuous.shape[1] else None
     discrete = action.discrete.tolist() if action.discrete.shape[1] else None
     add = rl_input.agent_actions[name].value.add
@@ -261,9 +260,10 @@ class StepsEncoder:
 def decode_actions(
     agent_actions: Any, specs: Mapping[str, BehaviorSpec], counts: Mapping[str, int]
 ) -> dict[str, ActionTuple]:
-    """The actions for `counts[name]` waiting agents of each behavior: continuous [agents, size], discrete [agents, branches].
+    """The actions for `counts[name]` waiting agents of each behavior.
 
-    Raises UnityCommunicationException when the trainer sent another number of actions or of values than asked for.
+    They are continuous [agents, size] and discrete [agents, branches]. Raises UnityCommunicationException when the
+    trainer sent another number of actions or of values than asked for.
     """
     actions = {}
     for name, count in counts.items():
@@ -282,8 +282,8 @@ def decode_actions(
             discrete.extend(action.discrete_actions)
         if len(continuous) != count * spec.continuous_size or len(discrete) != count * spec.discrete_size:
             raise UnityCommunicationException(
-                f"the trainer sent {len(continuous)} continuous and {len(discrete)} discrete values for {count} agents of behavior '{name}', "
-                f"whose action specification is {spec}"
+                f"the trainer sent {len(continuous)} continuous and {len(discrete)} discrete values for {count} agents "
+                f"of behavior '{name}', whose action specification is {spec}"
             )
         actions[name] = ActionTuple(
             np.array(continuous, dtype=np.float32).reshape(count, spec.continuous_size),

@@ -1,9 +1,12 @@
-"""`UnityEnvironment`: one player as an `mlagents_envs.base_env.BaseEnv`, with the arguments and methods of the official class."""
+"""`UnityEnvironment`: one player as an `mlagents_envs.base_env.BaseEnv`, as the official class is."""
 
 import atexit
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from bridge import API_VERSION, __version__
 from bridge.codec import Steps, behavior_spec_from_message, decode_steps, encode_actions
@@ -11,31 +14,37 @@ from bridge.exceptions import (
     PortInUseError,
     UnityCommunicationException,
     UnityEnvironmentException,
+    UnityTimeOutException,
 )
-from bridge.launcher import Player, PlayerExit, find_executable
-from bridge.messages import COMMAND_RESET, COMMAND_STEP, STATUS_OK, UnityMessageProto
-from bridge.ports import find_free_port
+from bridge.launcher import Player, find_executable
+from bridge.messages import (
+    COMMAND_RESET,
+    COMMAND_STEP,
+    STATUS_OK,
+    UnityMessageProto,
+    capabilities,
+    is_compatible,
+)
+from bridge.ports import describe_port_holder, find_free_port
 from bridge.server import PlayerServer, stopped_by_player
 from bridge.side_channels import SideChannel, SideChannelManager
 from bridge.stepped_environment import SteppedEnvironment
 
 logger = logging.getLogger(__name__)
 
-_CAPABILITIES = (
-    "baseRLCapabilities",
-    "concatenatedPngObservations",
-    "compressedChannelMapping",
-    "hybridActions",
-    "variableLengthObservation",
-    "multiAgentGroups",
-)
+
+# How long a player that was told to leave may take, at most `timeout_wait`, before it is ended.
+_LEAVE_SECONDS = 10.0
+# How long after the end of its connection a player's own end may follow.
+_EXIT_SECONDS = 1.0
 
 
 class UnityEnvironment(SteppedEnvironment):
     """Starts a player (or waits for the Unity Editor's Play button) and steps it.
 
-    Rows of every array are agents, `[agents, ...]`; an agent that is not in a step is still carrying out its last decision.
-    Without `base_port` the first free port from 5005 + worker_id on is taken; with it, PortInUseError says who holds it.
+    Rows of every array are agents, `[agents, ...]`; an agent that is not in a step still carries out its last decision.
+    Without `base_port` the first free port from 5005 + worker_id on is taken; with it, PortInUseError says who holds
+    it.
     """
 
     API_VERSION = API_VERSION
@@ -58,10 +67,12 @@ class UnityEnvironment(SteppedEnvironment):
         *,
         wait_for_editor: bool = False,
     ) -> None:
-        """`file_name`: the executable; None waits for the Editor on port 5004, for `timeout_wait` seconds, or without limit if
-        `wait_for_editor`. `timeout_wait` (s) also limits each later wait for the player. `log_folder`: where player logs go.
+        """`file_name`: the executable; None waits for the Editor on port 5004, without limit if `wait_for_editor`.
 
-        Raises UnityEnvironmentException (not found, ended, wrong version), UnityTimeOutException (silent), PortInUseError.
+        `timeout_wait` (s) limits every other wait for the player. `log_folder`: where player logs go.
+
+        Raises UnityEnvironmentException (not found, ended, wrong version), UnityTimeOutException (silent) and
+        PortInUseError.
         """
         if file_name is None and worker_id != 0:
             raise UnityEnvironmentException(
@@ -71,16 +82,19 @@ class UnityEnvironment(SteppedEnvironment):
         self._timeout = timeout_wait
         self._side_channels = SideChannelManager(side_channels)
         self._capabilities: Any = None
-        self._fresh = True
+        self._announced: dict[str, Any] = {}  # brain parameters by behavior
+        self._needs_reset = True
+        self._is_silent = False
         self._player: Player | None = None
         self._server: PlayerServer | None = None
 
         executable = None if file_name is None else find_executable(file_name)
-        if executable is None:
-            port = self.DEFAULT_EDITOR_PORT if base_port is None else base_port
+        if base_port is not None:
+            self._server = PlayerServer(base_port + worker_id, worker_id)
+        elif executable is None:
+            self._server = PlayerServer(self.DEFAULT_EDITOR_PORT)
         else:
-            port = None if base_port is None else base_port + worker_id
-        self._server = self._listen(port, worker_id)
+            self._server = self._listen_on_free_port(worker_id)
         self.port = self._server.port
         atexit.register(self.close)
         try:
@@ -94,11 +108,10 @@ class UnityEnvironment(SteppedEnvironment):
                     log_folder=log_folder,
                     additional_args=list(additional_args or ()),
                 )
-                self._player.on_exit(self._on_player_exit)
+                self._player.on_exit(lambda _: self._on_player_exit())
             else:
                 logger.info(
-                    f"Listening on port {self.port}. "
-                    "Start training by pressing the Play button in the Unity Editor."
+                    f"Listening on port {self.port}. Start training by pressing the Play button in the Unity Editor."
                 )
             unlimited = executable is None and wait_for_editor
             self._handshake(None if unlimited else timeout_wait, seed, num_areas)
@@ -113,57 +126,65 @@ class UnityEnvironment(SteppedEnvironment):
 
     def close(self) -> None:
         """Tells the player to leave, waits for it, frees the port. Harmless when called twice."""
+        self.send_close()
         atexit.unregister(self.close)
         server, self._server = self._server, None
         player, self._player = self._player, None
         if server is None:
             return
-        server.stop_player()
         if player is not None:
-            player.stop(self._timeout)
+            # One that never called, or stopped calling, will not hear that it is to leave.
+            listens = server.connected and not self._is_silent
+            player.stop(min(self._timeout, _LEAVE_SECONDS) if listens else 0)
         server.close()
+
+    def send_close(self) -> None:
+        """The first half of `close`: the player is told."""
+        if self._server is not None:
+            self._server.stop_player()
 
     def send_reset(self) -> None:
         """The first half of `reset`."""
-        self._fresh = False
         self._actions.clear()
         self._send(COMMAND_RESET)
 
     def send_step(self) -> None:
         """The first half of `step`."""
-        if self._fresh:
+        if self._needs_reset:
             self.send_reset()
         else:
             self._send(COMMAND_STEP)
 
     def receive_steps(self) -> Steps:
-        """The second half: waits for the player. Behaviors without news are not in the result."""
-        message = self._receive(self._timeout, self._describe_silence)
-        output = message.unity_output
-        specs = self._specs
+        """The second half: waits for the player. Behaviors without news are not in the result.
+
+        After an error in the player's message the next step has to be a reset, and `step` makes it one.
+        """
+        self._actions.clear()
+        self._steps = {}
+        self._needs_reset = True
+        output = self._receive(self._timeout, self._describe_silence).unity_output
         for brain in output.rl_initialization_output.brain_parameters:
-            agents = output.rl_output.agentInfos
-            if brain.brain_name not in specs and brain.brain_name in agents and agents[brain.brain_name].value:
-                specs[brain.brain_name] = behavior_spec_from_message(brain, agents[brain.brain_name].value[0])
+            self._announced[brain.brain_name] = brain
         self._side_channels.process_side_channel_message(output.rl_output.side_channel)
         steps: Steps = {}
         for name, agents in output.rl_output.agentInfos.items():
-            if name not in specs:
-                if not agents.value:
-                    continue
-                raise UnityCommunicationException(
-                    f"the player sent agents of behavior '{name}' before its brain parameters"
-                )
-            steps[name] = decode_steps(name, specs[name], agents.value)
+            if not agents.value:
+                continue
+            if name not in self._specs:
+                if name not in self._announced:
+                    raise UnityCommunicationException(
+                        f"the player sent agents of behavior '{name}' before its brain parameters"
+                    )
+                self._specs[name] = behavior_spec_from_message(self._announced[name], agents.value[0])
+            steps[name] = decode_steps(name, self._specs[name], agents.value)
         self._steps = steps
-        self._actions.clear()
+        self._needs_reset = False
         return steps
 
     # ---- below: one message after the other ----
 
-    def _listen(self, port: int | None, worker_id: int) -> PlayerServer:
-        if port is not None:
-            return PlayerServer(port, worker_id)
+    def _listen_on_free_port(self, worker_id: int) -> PlayerServer:
         first = self.BASE_ENVIRONMENT_PORT + worker_id
         while True:
             port = find_free_port(first)
@@ -174,11 +195,11 @@ class UnityEnvironment(SteppedEnvironment):
 
     def _handshake(self, timeout: float | None, seed: int, num_areas: int) -> None:
         first = self._receive(timeout, self._describe_absence).unity_output.rl_initialization_output
-        if first.communication_version.split(".")[0] != API_VERSION.split(".")[0]:
+        if not is_compatible(first.communication_version):
             raise UnityEnvironmentException(
-                f"the player speaks version {first.communication_version or 'unknown'} of the ML-Agents communication API, this side {API_VERSION}; "
-                f"build it with a com.unity.ml-agents package whose API is {API_VERSION.split('.')[0]}.x (package version here: "
-                f"{first.package_version or 'unknown'})"
+                f"the player speaks version {first.communication_version or 'unknown'} of the ML-Agents communication "
+                f"API, this side {API_VERSION}; build it with a com.unity.ml-agents package whose API is "
+                f"{API_VERSION.split('.')[0]}.x (its package version: {first.package_version or 'unknown'})"
             )
         self._capabilities = first.capabilities
         logger.info(
@@ -192,10 +213,9 @@ class UnityEnvironment(SteppedEnvironment):
         parameters.communication_version = API_VERSION
         parameters.package_version = __version__
         parameters.num_areas = num_areas
-        for capability in _CAPABILITIES:
-            setattr(parameters.capabilities, capability, True)
+        parameters.capabilities.CopyFrom(capabilities())
         self._live_server().send(answer.SerializeToString())
-        self._receive(self._timeout, self._describe_silence)  # held until the first reset
+        self._receive(self._timeout, self._describe_stall)  # held until the first reset
 
     def _send(self, command: int) -> None:
         message = UnityMessageProto()
@@ -210,16 +230,27 @@ class UnityEnvironment(SteppedEnvironment):
                 encode_actions(rl_input, name, self._action(name), deprecated_too=not self._capabilities.hybridActions)
         self._live_server().send(message.SerializeToString())
 
-    def _receive(self, timeout: float | None, describe_silence: Any) -> Any:
-        data = self._live_server().receive(timeout, describe_silence)
+    def _receive(self, timeout: float | None, describe_silence: Callable[[], str]) -> Any:
+        server = self._live_server()
+        try:
+            data = server.receive(timeout, describe_silence)
+        except UnityTimeOutException:
+            self._is_silent = True
+            raise
+        except UnityEnvironmentException as gone:
+            raise UnityEnvironmentException(self._describe_end(str(gone))) from None
+        self._is_silent = False
         try:
             message = UnityMessageProto.FromString(data)
-        except Exception as error:  # protobuf's DecodeError differs between its implementations
+        except DecodeError as error:
             raise UnityCommunicationException(
                 f"the player sent {len(data)} bytes that are no protocol message: {error}"
             ) from error
         if message.header.status != STATUS_OK:
-            raise stopped_by_player(message.header.status, message.header.message)
+            stopped = stopped_by_player(message.header.status, message.header.message)
+            server.stop_player()  # at once: the Editor stands still until its goodbye is answered
+            server.player_gone(str(stopped))
+            raise stopped
         return message
 
     def _live_server(self) -> PlayerServer:
@@ -227,23 +258,44 @@ class UnityEnvironment(SteppedEnvironment):
             raise UnityEnvironmentException("this environment is closed; make a new one")
         return self._server
 
-    def _on_player_exit(self, ended: PlayerExit) -> None:
+    def _on_player_exit(self) -> None:
         server = self._server
         if server is not None:
-            server.player_gone(self._player.exit_description() if self._player else str(ended))
+            server.player_gone("the player ended")
+
+    def _describe_end(self, reason: str) -> str:
+        """How the player ended; `reason` is what is known without its process."""
+        player = self._player
+        if player is None:
+            return reason
+        ended = threading.Event()
+        player.on_exit(lambda _: ended.set())
+        ended.wait(_EXIT_SECONDS)
+        return player.exit_description() or f"{reason}, but its process goes on running"
 
     def _describe_absence(self) -> str:
         if self._player is None:
-            return f"no Unity Editor connected to port {self.port} within {self._timeout:g} s; press Play in a scene whose agents use ML-Agents"
+            return (
+                f"no Unity Editor connected to port {self.port} within {self._timeout:g} s; press Play in a scene "
+                "whose agents use ML-Agents"
+            )
         return (
-            f"the player was started but did not connect to port {self.port} within {self._timeout:g} s; likely causes, in this order: the executable "
-            "is not a build with ML-Agents, or is another program; it is still loading (raise --timeout-wait); it shows a dialog or waits for a "
-            "display (--no-graphics)"
+            f"the player was started but did not connect to port {self.port} within {self._timeout:g} s; likely "
+            "causes, in this order: the executable is not a build with ML-Agents, or is another program; it is still "
+            "loading (raise --timeout-wait); it shows a dialog or waits for a display (--no-graphics); the port is not "
+            f"this program's alone: it is {describe_port_holder(self.port) or 'held by an unknown process'}"
+        )
+
+    def _describe_stall(self) -> str:
+        return (
+            f"the player connected but did not go on within {self._timeout:g} s; likely causes, in this order: it is "
+            "stuck or paused; it is not a build with ML-Agents"
         )
 
     def _describe_silence(self) -> str:
         return (
-            f"the player is connected but sent nothing within {self._timeout:g} s; likely causes, in this order: no agent ever requests a decision "
-            "(is there a Decision Requester, is the Behavior Type 'Default'?); the scene with the agents is not loaded; the game is paused or stuck; "
-            "one step takes longer than that (raise --timeout-wait)"
+            f"the player is connected but sent nothing within {self._timeout:g} s; likely causes, in this order: no "
+            "agent ever requests a decision (is there a Decision Requester, is the Behavior Type 'Default'?); it is "
+            "the wrong executable, or the scene with the agents is not loaded; the game is paused or stuck; one step "
+            "takes longer than that (raise --timeout-wait)"
         )

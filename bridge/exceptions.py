@@ -1,4 +1,4 @@
-"""What can go wrong between a trainer and a player: the official classes, so that existing `except` clauses keep working."""
+"""What can go wrong between a trainer and a player: the official classes, so that existing code catches them."""
 
 from mlagents_envs.exception import (
     UnityActionException,
@@ -28,11 +28,11 @@ __all__ = [
 
 
 class InvalidObservationError(UnityObservationException, RuntimeError):
-    """An observation or a reward is NaN or infinite. The official client raises a bare RuntimeError here, so this is one as well."""
+    """An observation or a reward is NaN or infinite; also a RuntimeError, as the official client raises just that."""
 
 
 class PortInUseError(UnityWorkerInUseException):
-    """A port that a player is to dial is taken. Says which, and by whom; the official class only knows the worker's number."""
+    """A port that a player is to dial is taken. Says which, and by whom; the official class knows the worker only."""
 
     def __init__(self, worker_id: int, message: str) -> None:
         super().__init__(worker_id)

@@ -1,5 +1,6 @@
 """Several players stepped as one batch."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,16 @@ from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps, Ter
 from numpy.typing import NDArray
 
 from bridge.codec import Steps
+from bridge.exceptions import UnityActionException
 from bridge.stepped_environment import SteppedEnvironment
 
 
 @dataclass
 class FleetSteps:
-    """The steps of one behavior from all players together; `decision_players` and `terminal_players` [agents] say whose each row is."""
+    """The steps of one behavior from all players together.
+
+    `decision_players` and `terminal_players` [agents] say whose each row is.
+    """
 
     decisions: DecisionSteps
     terminals: TerminalSteps
@@ -42,16 +47,28 @@ class Fleet:
         """Starts all episodes anew."""
         for environment in self.environments:
             environment.send_reset()
-        return self._receive()
+        return self.receive()
 
-    def step(self) -> dict[str, FleetSteps]:
-        """Carries out the actions that were set, in all players at once."""
+    def send_step(self) -> None:
+        """Lets all players carry out the actions that were set; `receive` has the outcome."""
         for environment in self.environments:
             environment.send_step()
-        return self._receive()
+
+    def receive(self) -> dict[str, FleetSteps]:
+        """Waits for all players."""
+        self.waiting = True
+        try:
+            return self.join([environment.receive_steps() for environment in self.environments])
+        finally:
+            self.waiting = False
 
     def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
-        """`action`: one row for each row of the behavior's decisions in the last steps."""
+        """`action`: one row for each row of the behavior's decisions in the last steps, else UnityActionException."""
+        waiting = sum(len(steps[behavior_name][0]) for steps in self._received if behavior_name in steps)
+        if len(action.continuous) != waiting:
+            raise UnityActionException(
+                f"{len(action.continuous)} actions for {waiting} waiting agents of behavior '{behavior_name}'"
+            )
         start = 0
         for environment, steps in zip(self.environments, self._received, strict=True):
             if behavior_name not in steps or len(steps[behavior_name][0]) == 0:
@@ -62,16 +79,12 @@ class Fleet:
             start = end
 
     def close(self) -> None:
-        """Ends all players."""
-        for environment in self.environments:
-            environment.close()
-
-    def _receive(self) -> dict[str, FleetSteps]:
-        self.waiting = True
-        try:
-            return self.join([environment.receive_steps() for environment in self.environments])
-        finally:
-            self.waiting = False
+        """Ends all players, each even where another cannot be ended."""
+        with contextlib.ExitStack() as closing:
+            for environment in self.environments:
+                closing.callback(environment.close)
+            for environment in self.environments:  # so that they leave at the same time
+                environment.send_close()
 
     def join(self, received: list[Steps]) -> dict[str, FleetSteps]:
         """The steps of each player as one batch a behavior."""

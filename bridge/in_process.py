@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mlagents_envs.base_env import BehaviorSpec, DecisionSteps
 
 from bridge.codec import Steps, check_steps
 from bridge.exceptions import UnityEnvironmentException
@@ -13,9 +14,10 @@ from bridge.stepped_environment import SteppedEnvironment
 
 
 class InProcessEnvironment(SteppedEnvironment):
-    """Steps `make_world(seed, num_areas, parameters)` directly. Side channels work as they do over the wire.
+    """Steps `make_world(seed, num_areas, parameters)` directly; `side_channels` reach the world's parameters.
 
-    The arrays of a step may be overwritten by the next one: copy what is to be kept.
+    The arrays of a step may be overwritten by the next one: copy what is to be kept. Specifications are known from the
+    start, not only from the first reset on.
     """
 
     def __init__(
@@ -23,35 +25,43 @@ class InProcessEnvironment(SteppedEnvironment):
     ) -> None:
         super().__init__()
         parameters = EnvironmentParameters()
-        self._trainer_channels = SideChannelManager(side_channels)
-        self._player_channels = player_side_channels(parameters)
+        self._side_channels = SideChannelManager(side_channels)
+        self._world_channels = player_side_channels(parameters)
         self._world: World | None = make_world(seed, num_areas, parameters)
         self._specs = dict(self._world.behavior_specs)
-        self._fresh = True
+        self._next: Steps = {}
+        self._needs_reset = True
 
     def send_reset(self) -> None:
         """Simulates until the first decisions."""
-        self._fresh = False
         self._actions.clear()
-        self._exchange_side_channels()
+        self._send_side_channels()
         self._next = self._live_world().reset()
+        self._needs_reset = False
 
     def send_step(self) -> None:
         """Simulates until at least one agent has something to report."""
-        if self._fresh:
+        if self._needs_reset:
             self.send_reset()
             return
+        world = self._live_world()
         actions = {name: self._action(name) for name, (decisions, _) in self._steps.items() if len(decisions)}
-        self._exchange_side_channels()
-        self._next = self._live_world().step(actions)
+        self._send_side_channels()
+        self._next = world.step(actions)
 
     def receive_steps(self) -> Steps:
         """What the first half has simulated."""
-        for name, (decisions, terminals) in self._next.items():
-            check_steps(name, self._specs[name], decisions, terminals)
-        self._steps = self._next
+        self._specs.update(self._live_world().behavior_specs)
         self._actions.clear()
-        return self._steps
+        self._steps = {}
+        steps: Steps = {}
+        for name, (decisions, terminals) in self._next.items():
+            if len(decisions) + len(terminals) == 0:
+                continue
+            check_steps(name, self._specs[name], decisions, terminals)
+            steps[name] = _with_masks(self._specs[name], decisions), terminals
+        self._steps = steps
+        return steps
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
         """The world's state, to go on from bit for bit."""
@@ -59,20 +69,28 @@ class InProcessEnvironment(SteppedEnvironment):
 
     def load_state(self, state: Mapping[str, np.ndarray[Any, Any]]) -> Steps:
         """Takes up `state`; the steps that were outstanding then are the current ones again."""
-        self._fresh = False
-        self._exchange_side_channels()
+        self._send_side_channels()
         self._next = self._live_world().load_state(state)
+        self._needs_reset = False
         return self.receive_steps()
 
     def close(self) -> None:
         """Drops the world."""
         self._world = None
 
-    def _exchange_side_channels(self) -> None:
-        self._player_channels.process_side_channel_message(self._trainer_channels.generate_side_channel_messages())
-        self._trainer_channels.process_side_channel_message(self._player_channels.generate_side_channel_messages())
+    def _send_side_channels(self) -> None:
+        self._world_channels.process_side_channel_message(self._side_channels.generate_side_channel_messages())
 
     def _live_world(self) -> World:
         if self._world is None:
             raise UnityEnvironmentException("this environment is closed; make a new one")
         return self._world
+
+
+def _with_masks(spec: BehaviorSpec, decisions: DecisionSteps) -> DecisionSteps:
+    """Discrete actions always come with masks; a world may leave them out where it forbids nothing."""
+    if decisions.action_mask is None and spec.action_spec.discrete_size:
+        decisions.action_mask = [
+            np.zeros((len(decisions), size), np.bool_) for size in spec.action_spec.discrete_branches
+        ]
+    return decisions

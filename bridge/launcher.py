@@ -204,9 +204,8 @@ class Player:
         is_empty = self._output.seek(0, os.SEEK_END) == 0
         self._output.close()
         if self._output_path is not None and is_empty:
-            with contextlib.suppress(
-                OSError
-            ):  # it may be open elsewhere on Windows; an empty file is not worth an error
+            # It may be open elsewhere on Windows; an empty file that stays is not worth an error.
+            with contextlib.suppress(OSError):
                 self._output_path.unlink(missing_ok=True)
 
 

@@ -1,11 +1,12 @@
-"""The player's side: turns a world written in Python into a program that ML-Agents trainers can train, ours and the official one.
+"""The player's side: turns a world written in Python into a program that ML-Agents trainers can train.
 
-A world is a class with the methods of `World`; `run_player(make_world, port)` connects it to the trainer that listens on that port. A program
-needs no more than this (the trainer starts it with `--mlagents-port`):
+A world is a class with the methods of `World`; `run_player(make_world, port)` connects it to the trainer that listens
+on that port. A program needs no more than this (the trainer starts it with `--mlagents-port`):
 
     sys.exit(run_player(MyWorld, port_from_arguments(sys.argv[1:])))
 """
 
+import contextlib
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +19,17 @@ from mlagents_envs.base_env import ActionTuple, BehaviorSpec
 from bridge import API_VERSION, __version__
 from bridge.codec import Steps, StepsEncoder, decode_actions, encode_brain_parameters
 from bridge.exceptions import UnityCommunicationException
-from bridge.messages import COMMAND_QUIT, COMMAND_RESET, EXCHANGE_METHOD, STATUS_OK, UnityMessageProto
+from bridge.messages import (
+    COMMAND_QUIT,
+    COMMAND_RESET,
+    EXCHANGE_METHOD,
+    STATUS_OK,
+    UnityMessageProto,
+    capabilities,
+    is_compatible,
+)
 from bridge.side_channels import EnvironmentParametersChannel, IncomingMessage, SideChannel, SideChannelManager
 
-_CAPABILITIES = (
-    "baseRLCapabilities",
-    "concatenatedPngObservations",
-    "compressedChannelMapping",
-    "hybridActions",
-    "variableLengthObservation",
-    "multiAgentGroups",
-)
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -68,8 +69,9 @@ class World(Protocol):
     def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
         """Applies the actions and simulates until at least one agent has something to report.
 
-        Row i of `actions[name]` belongs to row i of the previous decisions of that behavior; a behavior without decisions has no entry. The
-        arrays returned may be buffers that the next call overwrites. A message may hold terminals only.
+        Row i of `actions[name]` belongs to row i of the previous decisions of that behavior; a behavior without
+        decisions has no entry. The arrays returned may be buffers that the next call overwrites. A message may hold
+        terminals only.
         """
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -157,14 +159,13 @@ def run_player(
 ) -> int:
     """Connects to the trainer on `port` of this machine, plays until it says stop, and returns the program's exit code.
 
-    0: the trainer closed or went away. Raises UnityCommunicationException when nobody listens within `connect_timeout` seconds.
+    0: the trainer closed or went away. Raises UnityCommunicationException when no trainer answers within
+    `connect_timeout` seconds, or one of another protocol version.
     """
     with grpc.insecure_channel(f"localhost:{port}", options=_CHANNEL_OPTIONS) as channel:
         call = channel.unary_unary(EXCHANGE_METHOD)  # bytes in, bytes out
-        try:
+        with contextlib.suppress(_TrainerGone):
             _play(call, make_world, port, list(side_channels), connect_timeout, package_version)
-        except _TrainerGone:
-            pass
     return 0
 
 
@@ -181,17 +182,21 @@ def _play(
     hello.name = "AcademySingleton"
     hello.communication_version = API_VERSION
     hello.package_version = package_version
-    for capability in _CAPABILITIES:
-        setattr(hello.capabilities, capability, True)
+    hello.capabilities.CopyFrom(capabilities())
     try:
         answer = _exchange(call, message, wait_for_ready=True, timeout=connect_timeout)
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             raise UnityCommunicationException(
-                f"no trainer listens on port {port} (waited {connect_timeout:g} s)"
+                f"no trainer answered on port {port} within {connect_timeout:g} s; start one first"
             ) from error
         raise
     start = answer.unity_input.rl_initialization_input
+    if not is_compatible(start.communication_version):
+        raise UnityCommunicationException(
+            f"the trainer speaks version {start.communication_version or 'unknown'} of the ML-Agents communication "
+            f"API, this player {API_VERSION}"
+        )
     parameters = EnvironmentParameters()
     channels = player_side_channels(parameters, side_channels)
     world = make_world(start.seed, max(start.num_areas, 1), parameters)

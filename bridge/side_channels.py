@@ -1,9 +1,10 @@
 """Side channels: messages beside the steps, in both directions.
 
-On the wire: zero or more frames of a 16-byte channel id (.NET Guid byte order, Python's `UUID.bytes_le`), a little-endian int32 length
-and the payload. The same classes serve the trainer and a player written in Python.
+On the wire: zero or more frames of a 16-byte channel id (.NET Guid byte order, Python's `UUID.bytes_le`), a
+little-endian int32 length and the payload. The same classes serve the trainer and a player written in Python.
 """
 
+import logging
 import struct
 import uuid
 from abc import ABC, abstractmethod
@@ -13,6 +14,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from bridge.exceptions import UnityCommunicationException, UnitySideChannelException
+
+logger = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("<16si")
 
@@ -54,7 +57,7 @@ class IncomingMessage:
 
     def read_string(self, default_value: str = "") -> str:
         length = self._read("<i")
-        if length is None:
+        if length is None or length[0] < 0:
             return default_value
         end = self._offset + int(length[0])
         text = self._buffer[self._offset : end].decode("ascii", errors="replace")
@@ -85,7 +88,10 @@ class OutgoingMessage:
         self.buffer += struct.pack(f"<i{len(values)}f", len(values), *values)
 
     def write_string(self, text: str) -> None:
-        encoded = text.encode("ascii")
+        try:
+            encoded = text.encode("ascii")
+        except UnicodeEncodeError as error:
+            raise UnitySideChannelException(f"side channels carry ASCII only, which {text!r} is not") from error
         self.buffer += struct.pack("<i", len(encoded)) + encoded
 
     def set_raw_bytes(self, payload: bytes | bytearray) -> None:
@@ -145,10 +151,12 @@ class SideChannelManager:
             channel_id = uuid.UUID(bytes_le=identifier)
             if length < 0 or offset + length > len(data):
                 raise UnitySideChannelException(
-                    f"a message of side channel {channel_id} announces {length} bytes but {len(data) - offset} are there"
+                    f"a message of side channel {channel_id} announces {length} bytes, but {len(data) - offset} came"
                 )
             channel = self._channels.get(channel_id)
             if channel is None:
+                if channel_id not in self.unknown:
+                    logger.warning(f"messages of the unknown side channel {channel_id} are skipped")
                 self.unknown.add(channel_id)
             else:
                 channel.on_message_received(IncomingMessage(data[offset : offset + length]))
@@ -180,7 +188,7 @@ class EngineConfig(NamedTuple):
 
 
 class EngineConfigurationChannel(SideChannel):
-    """Resolution (pixels), quality level, time scale (1 = real time) and frame rates (1/s, -1 = unlimited) of the player."""
+    """Resolution (pixels), quality level, time scale (1 = real time) and frame rates (1/s, -1 = unlimited)."""
 
     class ConfigurationType(IntEnum):
         SCREEN_RESOLUTION = 0
@@ -235,7 +243,7 @@ class EngineConfigurationChannel(SideChannel):
 
 
 class EnvironmentParametersChannel(SideChannel):
-    """Numbers that a player reads with `GetWithDefault`: constants, or samplers that the player evaluates at each read."""
+    """Numbers that a player reads with `GetWithDefault`: constants, or samplers that it evaluates at each read."""
 
     class EnvironmentDataTypes(IntEnum):
         FLOAT = 0

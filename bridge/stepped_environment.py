@@ -13,7 +13,8 @@ from bridge.exceptions import UnityActionException
 class SteppedEnvironment(BaseEnv):
     """A `BaseEnv` whose step is made of two halves, so that many players can work at the same time.
 
-    A subclass implements `send_reset`, `send_step`, `receive_steps` (which sets `_steps`, adds to `_specs`, clears `_actions`) and `close`.
+    A subclass implements `send_reset`, `send_step`, `receive_steps` (which sets `_steps`, adds to `_specs` and clears
+    `_actions`) and `close`.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,9 @@ class SteppedEnvironment(BaseEnv):
     def receive_steps(self) -> Steps:
         """The second half: waits for the player. Behaviors without news are not in the result."""
 
+    def send_close(self) -> None:
+        """The first half of `close`; calling it is not required."""
+
     @property
     def behavior_specs(self) -> Mapping[str, BehaviorSpec]:
         """Specifications by behavior name; more may come as the player reports new behaviors."""
@@ -44,21 +48,28 @@ class SteppedEnvironment(BaseEnv):
         self.receive_steps()
 
     def step(self) -> None:
-        """Sends the actions set since the last step (zeros where none were set) and waits for the next steps. The first call resets."""
+        """Sends the actions set since the last step (zeros where none were set) and waits for the next steps.
+
+        The first call resets.
+        """
         self.send_step()
         self.receive_steps()
 
     def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
-        """`action`: continuous float32 [agents, size], discrete int32 [agents, branches], rows as in the behavior's decision steps."""
+        """`action`: continuous float32 [agents, size], discrete int32 [agents, branches].
+
+        Rows are those of the decision steps. Raises UnityActionException for an unknown behavior and for other shapes.
+        """
         spec = self._spec(behavior_name)
         decisions = self._steps.get(behavior_name)
         if decisions is None:
             return
-        agents = len(decisions[0])
-        self._actions[behavior_name] = spec.action_spec._validate_action(action, agents, behavior_name)
+        checked = spec.action_spec._validate_action(action, len(decisions[0]), behavior_name)
+        # A copy, since set_action_for_agent writes into it.
+        self._actions[behavior_name] = ActionTuple(checked.continuous.copy(), checked.discrete.copy())
 
     def set_action_for_agent(self, behavior_name: str, agent_id: int, action: ActionTuple) -> None:
-        """The same for one agent: continuous [1, size], discrete [1, branches]."""
+        """The same for one agent: continuous [1, size], discrete [1, branches]. The others keep theirs, or zeros."""
         spec = self._spec(behavior_name).action_spec
         action = spec._validate_action(action, 1, behavior_name)
         decisions = self._steps[behavior_name][0] if behavior_name in self._steps else None

@@ -1,5 +1,6 @@
 """Everything one behavior needs to learn: its policy, its experience, its update and its report."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from trainers.config import TrainerSettings
 from trainers.distributions import Actions
 from trainers.errors import UsageError
 from trainers.export import actor_arrays, export_onnx, verify_onnx
+from trainers.losses import Target
 from trainers.networks import ActorCritic
 from trainers.policy import Policy
 from trainers.report import Report, Summary
@@ -35,7 +37,7 @@ class BehaviorTrainer:
         device: torch.device,
         training: bool,
     ) -> None:
-        _refuse_unsupported_observations(name, spec)
+        _refuse_unsupported(name, spec)
         self.name = name
         self.settings = settings
         self.step = 0
@@ -43,13 +45,14 @@ class BehaviorTrainer:
         self._device = device
         self._training = training
         self._signals = list(settings.reward_signals)
-        # The weights are drawn from the global generator, so it is seeded for each behavior: one more behavior changes no other.
-        torch.manual_seed(seed)
-        self._generator = torch.Generator().manual_seed(seed)
+        # Streams of random numbers of its own for each behavior: one more behavior changes no other, and no two act alike.
+        streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2).tolist()
+        torch.manual_seed(streams[0])  # the weights are drawn from the global generator
+        self._generator = torch.Generator().manual_seed(streams[1])
         network = ActorCritic(
             spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
         ).to(device)
-        self._optimizer = ppo.make_optimizer(network, settings.hyperparameters.learning_rate)
+        self._optimizer = ppo.Optimizer(network, settings.hyperparameters.learning_rate)
         self.policy = Policy(
             spec, network, self._generator, device, deterministic=settings.network_settings.deterministic
         )
@@ -57,8 +60,9 @@ class BehaviorTrainer:
         self._open = OpenTrajectories(spec, settings.time_horizon, columns)
         capacity = settings.hyperparameters.buffer_size + settings.time_horizon
         self._experience = ExperienceBuffer(spec, capacity if training else 0, len(self._signals), columns)
+        self._noted: list[CutTrajectories] = []
         self._next_summary = settings.summary_freq
-        self._rewards_since_update: list[NDArray[np.float32]] = []
+        self._rewards_since_update: list[NDArray[np.float64]] = []
         self.episodes = 0
         self.reward_sum = 0.0
         self.report: Report | None = None
@@ -66,18 +70,18 @@ class BehaviorTrainer:
 
     # ---- one step ----
 
-    def process(self, players: Sequence[NDArray[np.int64]], decisions: DecisionSteps, terminals: TerminalSteps) -> NDArray[np.int64]:
+    def process(
+        self, players: Sequence[NDArray[np.int64]], decisions: DecisionSteps, terminals: TerminalSteps
+    ) -> NDArray[np.int64]:
         """Takes in a batch of steps; `players`: whose each decision and each terminal is. Returns the slots of the decisions, for `act`."""
         decision_players, terminal_players = players
         if len(terminals):
             cut, episodes = self._open.close_terminals(terminal_players, terminals)
             if episodes is not None:
                 self._count_episodes(episodes)
-            if cut is not None:
-                self._take_in(cut)
+            self._note(cut)
         slots, cut = self._open.continue_decisions(decision_players, decisions)
-        if cut is not None:
-            self._take_in(cut)
+        self._note(cut)
         return slots
 
     def act(self, slots: NDArray[np.int64], decisions: DecisionSteps) -> ActionTuple:
@@ -94,14 +98,24 @@ class BehaviorTrainer:
         if self.report is not None:
             grouped = episodes.group_rewards if np.any(episodes.group_rewards) else None
             self.report.episodes(episodes.rewards, episodes.lengths, grouped)
-            self.report.add_array("Policy/Extrinsic Reward", episodes.rewards + episodes.group_rewards)
+            strength = self.settings.reward_signals["extrinsic"].strength
+            self.report.add_array("Policy/Extrinsic Reward", strength * (episodes.rewards + episodes.group_rewards))
+
+    def _note(self, cut: CutTrajectories | None) -> None:
+        if cut is not None:
+            self.step += cut.steps
+            if self._training:
+                self._noted.append(cut)
+
+    def take_in(self) -> None:
+        """Makes experience of the trajectories that `process` has cut. The loop does this while the players simulate."""
+        for cut in self._noted:
+            self._take_in(cut)
+        self._noted.clear()
 
     def _take_in(self, cut: CutTrajectories) -> None:
-        self.step += cut.steps
-        if not self._training:
-            return
         observations = [torch.from_numpy(observation).to(self._device) for observation in cut.observations]
-        self.policy.network.update_normalizers(observations)
+        self.policy.network.actor.update_normalizers(observations)
         joined = [np.concatenate(pair) for pair in zip(cut.observations, cut.next_observations, strict=True)]
         values = self.policy.values(joined)  # one pass over the steps and over what came after them
         next_values = values[cut.steps :] * ~cut.terminated[:, None]
@@ -119,7 +133,9 @@ class BehaviorTrainer:
         """Learning rate, epsilon and beta at the current step."""
         settings, maximum = self.settings.hyperparameters, self.settings.max_steps
         return ppo.Schedules(
-            schedule_value(settings.learning_rate_schedule, settings.learning_rate, LEARNING_RATE_MINIMUM, self.step, maximum),
+            schedule_value(
+                settings.learning_rate_schedule, settings.learning_rate, LEARNING_RATE_MINIMUM, self.step, maximum
+            ),
             schedule_value(settings.epsilon_schedule, settings.epsilon, EPSILON_MINIMUM, self.step, maximum),
             schedule_value(settings.beta_schedule, settings.beta, BETA_MINIMUM, self.step, maximum),
         )
@@ -127,15 +143,17 @@ class BehaviorTrainer:
     @property
     def ready(self) -> bool:
         """Whether there is experience enough for an update."""
-        return self._training and not self.finished and self._experience.size > self.settings.hyperparameters.buffer_size
+        gathered = self._experience.size + sum(cut.steps for cut in self._noted)
+        return self._training and not self.finished and gathered > self.settings.hyperparameters.buffer_size
 
     @property
     def finished(self) -> bool:
-        """Whether this behavior has had its `max_steps`."""
-        return self._training and self.step >= self.settings.max_steps
+        """Whether this behavior has had more than its `max_steps`, which is when ML-Agents stops."""
+        return self._training and self.step > self.settings.max_steps
 
     def update(self) -> None:
         """One PPO update from all experience gathered; the experience is used up."""
+        self.take_in()
         schedules = self.schedules
         losses = ppo.update(
             self.policy.network,
@@ -173,13 +191,15 @@ class BehaviorTrainer:
 
         columns = experience.columns
         return ppo.Batch(
-            observations=[tensor(observation) for observation in experience.observations],
-            actions=Actions(tensor(columns["continuous"]), tensor(columns["discrete"])),
-            log_probs=tensor(columns["log_probs"]),
-            allowed=tensor(columns["allowed"]) if "allowed" in columns else None,
-            advantages=ppo.normalize_advantages(tensor(np.mean(advantages, axis=0))),
-            returns=tensor(np.stack(returns)),
-            values=tensor(experience.values.T),
+            self.policy.network.actor.prepare([tensor(values) for values in experience.observations]),
+            Target(
+                Actions(tensor(columns["continuous"]), tensor(columns["discrete"])),
+                log_probs=tensor(columns["log_probs"]),
+                allowed=tensor(columns["allowed"]) if "allowed" in columns else None,
+                advantages=ppo.normalize_advantages(tensor(np.mean(advantages, axis=0))),
+                returns=tensor(np.stack(returns, axis=1)),
+                values=tensor(experience.values),
+            ),
         )
 
     # ---- reporting ----
@@ -223,9 +243,9 @@ class BehaviorTrainer:
             "network": self.policy.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "step": self.step,
-            "next_summary": self._next_summary,
             "generator": self._generator.get_state(),
             "experience": to_tensors(self._experience.state()),
+            "noted": to_tensors([vars(cut) for cut in self._noted]),
             "open_trajectories": to_tensors(self._open.state()) if with_open_trajectories else None,
             "rewards_since_update": to_tensors(list(self._rewards_since_update)),
         }
@@ -251,20 +271,28 @@ class BehaviorTrainer:
             ) from error
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def load_state(self, state: dict[str, Any], source: Path) -> None:
-        """Takes up everything, to go on from where it was saved. Raises UsageError like `load_weights`."""
+    def load_state(self, state: dict[str, Any], source: Path, *, with_open_trajectories: bool) -> None:
+        """Takes up everything, to go on from where it was saved. Raises UsageError like `load_weights`.
+
+        `with_open_trajectories`: agents go on with what they were living through, as in a world that was restored.
+        """
         self.load_weights(state, source)
         self.step = state["step"]
-        self._next_summary = state["next_summary"]
+        self._next_summary = self.step - self.step % self.settings.summary_freq + self.settings.summary_freq
         self._generator.set_state(state["generator"])
         if self._training:
             self._experience.load_state(to_arrays(state["experience"]))
-            if state["open_trajectories"] is not None:
+            self._noted = [CutTrajectories(**cut) for cut in to_arrays(state["noted"])]
+            if with_open_trajectories and state["open_trajectories"] is not None:
                 self._open.load_state(to_arrays(state["open_trajectories"]))
         self._rewards_since_update = to_arrays(state["rewards_since_update"])
 
 
-def _refuse_unsupported_observations(name: str, spec: BehaviorSpec) -> None:
+def _refuse_unsupported(name: str, spec: BehaviorSpec) -> None:
+    if not spec.observation_specs:
+        raise UsageError(f"behavior '{name}' has no observations to learn from; add a sensor to its agent")
+    if spec.action_spec.continuous_size + spec.action_spec.discrete_size == 0:
+        raise UsageError(f"behavior '{name}' has no actions to learn; set the action spec of its Behavior Parameters")
     for index, observation in enumerate(spec.observation_specs):
         if len(observation.shape) == 3:
             raise UsageError(

@@ -43,43 +43,54 @@ def sample(
     generator: torch.Generator,
     *,
     deterministic: bool,
-) -> Actions:
-    """Draws actions, or takes the mean and the most probable ones."""
+) -> tuple[Actions, Tensor]:
+    """Draws actions, or takes the mean and the most probable ones; with their log-probabilities [agents, dimensions + branches]."""
     agents = len(mean) if mean is not None else len(log_probs[0])
     device = mean.device if mean is not None else log_probs[0].device
-    if mean is None:
+    columns: list[Tensor] = []
+    if mean is None or log_sigma is None:
         continuous = torch.zeros(agents, 0, device=device)
-    elif deterministic or log_sigma is None:
-        continuous = mean
     else:
-        noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(device)
-        continuous = mean + log_sigma.exp() * noise
+        if deterministic:
+            noise, continuous = torch.zeros_like(mean), mean
+        else:
+            noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(device)
+            continuous = torch.addcmul(mean, noise, log_sigma.exp())
+        columns.append(torch.addcmul(-(log_sigma + _LOG_SQRT_TWO_PI), noise, noise, value=-0.5))
     if not log_probs:
         discrete = torch.zeros(agents, 0, dtype=torch.int64, device=device)
-    elif deterministic:
-        discrete = torch.stack([branch.argmax(dim=1) for branch in log_probs], dim=1)
     else:
-        draws = [torch.multinomial(branch.exp().to(generator.device), 1, generator=generator) for branch in log_probs]
-        discrete = torch.cat(draws, dim=1).to(device)
-    return Actions(continuous, discrete)
+        if deterministic:
+            choices = [branch.argmax(dim=1, keepdim=True) for branch in log_probs]
+        else:
+            choices = [
+                torch.multinomial(branch.exp().to(generator.device), 1, generator=generator).to(device)
+                for branch in log_probs
+            ]
+        discrete = torch.cat(choices, dim=1)
+        columns += [branch.gather(1, choice) for branch, choice in zip(log_probs, choices, strict=True)]
+    return Actions(continuous, discrete), _join(columns)
 
 
-def log_prob_and_entropy(
-    mean: Tensor | None, log_sigma: Tensor | None, log_probs: Sequence[Tensor], actions: Actions
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [agents, dimensions + branches] of `actions` and entropy [agents].
-
-    Entropy as ML-Agents counts it: the mean over continuous dimensions plus the sum over branches.
-    """
+def log_prob(mean: Tensor | None, log_sigma: Tensor | None, log_probs: Sequence[Tensor], actions: Actions) -> Tensor:
+    """Log-probabilities [agents, dimensions + branches] of `actions`."""
     columns: list[Tensor] = []
-    entropy = torch.zeros((), device=actions.continuous.device)
     if mean is not None and log_sigma is not None:
         scaled = (actions.continuous - mean) * torch.exp(-log_sigma)
-        columns.append(-0.5 * scaled * scaled - log_sigma - _LOG_SQRT_TWO_PI)
-        entropy = 0.5 * torch.log(2.0 * math.pi * math.e * torch.exp(2.0 * log_sigma) + _EPSILON).mean()
-    if log_probs:
-        for column, branch in enumerate(log_probs):
-            columns.append(branch.gather(1, actions.discrete[:, column : column + 1]))
-        entropy = entropy - torch.stack([(branch.exp() * branch).sum(1) for branch in log_probs]).sum(0)
-    joined = columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
-    return joined, entropy.expand(len(joined))
+        columns.append(torch.addcmul(-(log_sigma + _LOG_SQRT_TWO_PI), scaled, scaled, value=-0.5))
+    for column, branch in enumerate(log_probs):
+        columns.append(branch.gather(1, actions.discrete[:, column : column + 1]))
+    return _join(columns)
+
+
+def entropy(log_sigma: Tensor | None, log_probs: Sequence[Tensor]) -> Tensor:
+    """Mean entropy over the agents, as ML-Agents counts it: mean over continuous dimensions plus sum over branches."""
+    parts: list[Tensor] = []
+    if log_sigma is not None:
+        parts.append(0.5 * torch.log(2.0 * math.pi * math.e * torch.exp(2.0 * log_sigma) + _EPSILON).mean())
+    parts += [-(branch.exp() * branch).sum(1).mean() for branch in log_probs]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+
+def _join(columns: list[Tensor]) -> Tensor:
+    return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)

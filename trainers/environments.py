@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bridge.executable_lookup import ExecutableNotFoundError, find_executable
 from bridge.side_channels import SideChannel
@@ -33,7 +32,10 @@ def choose(env: str | None) -> Choice:
     except ExecutableNotFoundError as error:
         names = executables.names()
         if env in names:
-            return Choice(executables.path(env), env)
+            try:
+                return Choice(executables.path(env), env)
+            except RuntimeError as missing:
+                raise UsageError(f"--env: {missing}") from missing
         raise UsageError(
             f"--env: {error}; built-in environments are {', '.join(names)}{did_you_mean(env, names)}"
         ) from error
@@ -62,10 +64,11 @@ def open_environment(
     if in_process:
         from bridge.in_process import InProcessEnvironment
 
-        if env is None or env not in executables.names():
+        names = executables.names()
+        if env is None or env not in names:
             raise UsageError(
-                f"--in-process steps a built-in environment in this process, but --env is {env or 'not given'}; "
-                f"name one of {', '.join(executables.names())}, or leave --in-process out"
+                f"--in-process steps a built-in environment in this process, but --env is {env or 'not given'}"
+                f"{did_you_mean(env or '', names)}; name one of {', '.join(names)}, or leave --in-process out"
             )
         try:
             make_world = executables.make_world(env, list(additional_args))
@@ -76,8 +79,6 @@ def open_environment(
     from bridge.environment import UnityEnvironment
 
     choice = choose(env)
-    if log_folder is not None:
-        Path(log_folder).mkdir(parents=True, exist_ok=True)
     return UnityEnvironment(
         choice.executable,
         worker_id=worker_id,

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mlagents_envs.base_env import BehaviorSpec
 from torch import Tensor, nn
 
 from trainers.config import NetworkSettings
+from trainers.losses import Heads
 
 # Standard deviations of ML-Agents' initialisation: gain of a linear layer, scaled down for the heads so that a fresh policy is near neutral.
 _MEAN_HEAD_SCALE = 0.2
@@ -20,26 +22,30 @@ class Normalizer(nn.Module):
     mean: Tensor
     variance_sum: Tensor
     steps: Tensor
+    scale: Tensor  # 1 / standard deviation: every step needs it, only an update changes it
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("variance_sum", torch.ones(size))
         self.register_buffer("steps", torch.tensor(1.0, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(size), persistent=False)
+        self.register_load_state_dict_post_hook(lambda *_: self._rescale())
 
     def forward(self, observations: Tensor) -> Tensor:
-        deviation = torch.sqrt(self.variance_sum / self.steps).to(observations.dtype)
-        return ((observations - self.mean) / deviation).clamp(-5.0, 5.0)
+        return ((observations - self.mean) * self.scale).clamp(-5.0, 5.0)
 
     @torch.no_grad()
     def update(self, observations: Tensor) -> None:
         """Takes in `observations` [steps, size]: Welford's update (Technometrics 4, 1962) for a batch, as ML-Agents computes it."""
-        steps = self.steps + len(observations)
+        self.steps += len(observations)
         to_old_mean = observations - self.mean
-        mean = self.mean + (to_old_mean / steps).sum(0)
-        self.variance_sum += ((observations - mean) * to_old_mean).sum(0)
-        self.mean.copy_(mean)
-        self.steps.copy_(steps)
+        self.mean += (to_old_mean / self.steps).sum(0)
+        self.variance_sum += ((observations - self.mean) * to_old_mean).sum(0)
+        self._rescale()
+
+    def _rescale(self) -> None:
+        self.scale.copy_(torch.sqrt(self.steps / self.variance_sum))
 
 
 def _linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
@@ -51,40 +57,52 @@ def _linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
 
 
 class Body(nn.Module):
-    """All vector observations, each flattened and normalised on its own, then `num_layers` of linear and swish: [agents, hidden]."""
+    """`num_layers` of linear and swish: [agents, inputs] to [agents, hidden]."""
 
-    normalizers: nn.ModuleList
-    body: nn.ModuleList
-
-    def __init__(self, sizes: Sequence[int], settings: NetworkSettings) -> None:
+    def __init__(self, inputs: int, settings: NetworkSettings) -> None:
         super().__init__()
-        if settings.normalize:
-            self.normalizers = nn.ModuleList(Normalizer(size) for size in sizes)
-        self._normalize = settings.normalize
-        widths = [sum(sizes)] + [settings.hidden_units] * settings.num_layers
-        self.body = nn.ModuleList(_linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False))
+        widths = [inputs] + [settings.hidden_units] * settings.num_layers
+        self.body = nn.ModuleList(_linear(size, width) for size, width in zip(widths, widths[1:], strict=False))
 
-    def encode(self, observations: Sequence[Tensor]) -> Tensor:
-        flat = [observation.flatten(1) for observation in observations]
-        if self._normalize:
-            flat = [normalizer(values) for normalizer, values in zip(self.normalizers, flat, strict=True)]
-        hidden = flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+    def encode(self, inputs: Tensor) -> Tensor:
+        """[agents, hidden]"""
         for layer in self.body:
-            hidden = nn.functional.silu(layer(hidden))
-        return hidden
+            inputs = nn.functional.silu(nn.functional.linear(inputs, layer.weight, layer.bias))
+        return inputs
 
-    def update_normalizers(self, observations: Sequence[Tensor]) -> None:
-        """Takes in observations [steps, *shape]."""
-        if self._normalize:
-            for normalizer, values in zip(self.normalizers, observations, strict=True):
-                normalizer.update(values.flatten(1))
+    def encode_with_tape(self, inputs: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The same, with what `backpropagate` needs: each layer's inputs and what came before its swish."""
+        tape = []
+        for layer in self.body:
+            before_swish = torch.addmm(layer.bias, inputs, layer.weight.t())
+            tape.append((inputs, before_swish))
+            inputs = nn.functional.silu(before_swish)
+        return inputs, tape
+
+    def backpropagate(self, tape: list[tuple[Tensor, Tensor]], gradient: Tensor) -> None:
+        """Writes the gradients of all layers, given that of the encoding [agents, hidden]."""
+        for index in range(len(tape) - 1, -1, -1):
+            inputs, before_swish = tape[index]
+            gradient = torch.ops.aten.silu_backward(gradient, before_swish)
+            layer = self.body[index]
+            _write_gradient(layer, inputs, gradient)
+            if index > 0:
+                gradient = gradient @ layer.weight
+
+
+def _write_gradient(layer: nn.Linear, inputs: Tensor, gradient: Tensor) -> None:
+    torch.mm(gradient.t(), inputs, out=layer.weight.grad)
+    torch.sum(gradient, dim=0, out=layer.bias.grad)
 
 
 class Actor(Body):
     """Observations to the parameters of the action distribution."""
 
     def __init__(self, sizes: Sequence[int], spec: BehaviorSpec, settings: NetworkSettings) -> None:
-        super().__init__(sizes, settings)
+        super().__init__(sum(sizes), settings)
+        if settings.normalize:
+            self.normalizers = nn.ModuleList(Normalizer(size) for size in sizes)
+        self._normalize = settings.normalize
         action = spec.action_spec
         if action.continuous_size > 0:
             self.continuous = _linear(settings.hidden_units, action.continuous_size, _MEAN_HEAD_SCALE)
@@ -96,32 +114,66 @@ class Actor(Body):
         self.has_continuous = action.continuous_size > 0
         self.has_discrete = action.discrete_size > 0
 
+    def prepare(self, observations: Sequence[Tensor]) -> Tensor:
+        """All observations [agents, *shape], each flattened and normalised on its own, side by side: [agents, inputs]."""
+        flat = [observation.flatten(1) for observation in observations]
+        if self._normalize:
+            flat = [normalizer(values) for normalizer, values in zip(self.normalizers, flat, strict=True)]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+
     def heads(self, encoding: Tensor) -> tuple[Tensor | None, list[Tensor]]:
         """Mean of the continuous actions [agents, size] (None without any) and the logits [agents, branch_size] of each branch."""
-        mean = self.continuous(encoding) if self.has_continuous else None
-        return mean, [head(encoding) for head in self.discrete] if self.has_discrete else []
+        mean = None
+        if self.has_continuous:
+            mean = nn.functional.linear(encoding, self.continuous.weight, self.continuous.bias)
+        if not self.has_discrete:
+            return mean, []
+        return mean, [nn.functional.linear(encoding, head.weight, head.bias) for head in self.discrete]
+
+    def sigma(self) -> Tensor | None:
+        """Log of the standard deviation of each continuous action [size], None without any."""
+        return self.log_sigma if self.has_continuous else None
+
+    def update_normalizers(self, observations: Sequence[Tensor]) -> None:
+        """Takes in observations [steps, *shape]."""
+        if self._normalize:
+            for normalizer, values in zip(self.normalizers, observations, strict=True):
+                normalizer.update(values.flatten(1))
 
 
 class Critic(Body):
-    """Observations to one value a reward signal; without layers of its own when it shares the actor's."""
+    """Prepared observations to one value a reward signal; without layers of its own when it shares the actor's."""
 
-    def __init__(self, sizes: Sequence[int], signals: Sequence[str], settings: NetworkSettings, *, shared: bool) -> None:
+    def __init__(self, inputs: int, signals: Sequence[str], settings: NetworkSettings, *, shared: bool) -> None:
         if shared:
             nn.Module.__init__(self)
         else:
-            super().__init__(sizes, settings)
+            super().__init__(inputs, settings)
         self.values = nn.ModuleDict({signal: nn.Linear(settings.hidden_units, 1) for signal in signals})
         for head in self.values.values():
             nn.init.xavier_uniform_(head.weight)
             nn.init.zeros_(head.bias)
 
     def heads(self, encoding: Tensor) -> Tensor:
-        """Values [signals, agents]."""
-        return torch.stack([head(encoding).squeeze(1) for head in self.values.values()])
+        """Values [agents, signals]."""
+        columns = [nn.functional.linear(encoding, head.weight, head.bias) for head in self.values.values()]
+        return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
+
+
+class Tape(NamedTuple):
+    """What a forward pass leaves for the backward pass."""
+
+    actor: Tensor  # encodings [agents, hidden]
+    actor_layers: list[tuple[Tensor, Tensor]]
+    critic: Tensor
+    critic_layers: list[tuple[Tensor, Tensor]]
 
 
 class ActorCritic(nn.Module):
-    """Both networks of a behavior. `shared_critic` lets the critic use the actor's layers."""
+    """Both networks of a behavior. `shared_critic` lets the critic use the actor's layers.
+
+    Both see the same observations, so one set of normalisers (the actor's) serves both.
+    """
 
     def __init__(
         self, spec: BehaviorSpec, settings: NetworkSettings, signals: Sequence[str], *, shared_critic: bool = False
@@ -129,22 +181,47 @@ class ActorCritic(nn.Module):
         super().__init__()
         sizes = [math.prod(observation.shape) for observation in spec.observation_specs]
         self.actor = Actor(sizes, spec, settings)
-        self.critic = Critic(sizes, signals, settings, shared=shared_critic)
+        self.critic = Critic(sum(sizes), signals, settings, shared=shared_critic)
         self.shared_critic = shared_critic
 
-    def forward(self, observations: Sequence[Tensor]) -> tuple[Tensor | None, list[Tensor], Tensor]:
-        """Mean of the continuous actions, logits of each branch, values [signals, agents]."""
-        encoding = self.actor.encode(observations)
+    def forward(self, inputs: Tensor) -> Heads:
+        """From prepared observations [agents, inputs]."""
+        encoding = self.actor.encode(inputs)
         mean, logits = self.actor.heads(encoding)
-        critic_encoding = encoding if self.shared_critic else self.critic.encode(observations)
-        return mean, logits, self.critic.heads(critic_encoding)
+        critic_encoding = encoding if self.shared_critic else self.critic.encode(inputs)
+        return Heads(mean, self.actor.sigma(), logits, self.critic.heads(critic_encoding))
+
+    def forward_with_tape(self, inputs: Tensor) -> tuple[Heads, Tape]:
+        """The same, with what `backward` needs. Without autograd."""
+        actor, actor_tape = self.actor.encode_with_tape(inputs)
+        critic, critic_tape = (actor, []) if self.shared_critic else self.critic.encode_with_tape(inputs)
+        mean, logits = self.actor.heads(actor)
+        heads = Heads(mean, self.actor.sigma(), logits, self.critic.heads(critic))
+        return heads, Tape(actor, actor_tape, critic, critic_tape)
+
+    def backward(self, tape: Tape, gradients: Heads) -> None:
+        """Writes the gradient of every parameter, given those of the heads. Each parameter's `grad` must be there already."""
+        actor, critic = self.actor, self.critic
+        parts = []
+        if gradients.mean is not None:
+            _write_gradient(actor.continuous, tape.actor, gradients.mean)
+            actor.log_sigma.grad.copy_(gradients.log_sigma)
+            parts.append(gradients.mean @ actor.continuous.weight)
+        for branch, gradient in enumerate(gradients.logits):
+            _write_gradient(actor.discrete[branch], tape.actor, gradient)
+            parts.append(gradient @ actor.discrete[branch].weight)
+        value_parts = []
+        for signal, head in enumerate(critic.values.values()):
+            gradient = gradients.values[:, signal : signal + 1]
+            _write_gradient(head, tape.critic, gradient)
+            value_parts.append(gradient @ head.weight)
+        if self.shared_critic:
+            parts += value_parts
+        else:
+            critic.backpropagate(tape.critic_layers, sum(value_parts[1:], value_parts[0]))
+        actor.backpropagate(tape.actor_layers, sum(parts[1:], parts[0]))
 
     def values(self, observations: Sequence[Tensor]) -> Tensor:
-        """Values [signals, agents]."""
-        return self.critic.heads((self.actor if self.shared_critic else self.critic).encode(observations))
-
-    def update_normalizers(self, observations: Sequence[Tensor]) -> None:
-        """Takes in observations [steps, *shape] for the actor and, where it has its own, the critic."""
-        self.actor.update_normalizers(observations)
-        if not self.shared_critic:
-            self.critic.update_normalizers(observations)
+        """Values [agents, signals]."""
+        inputs = self.actor.prepare(observations)
+        return self.critic.heads((self.actor if self.shared_critic else self.critic).encode(inputs))

@@ -7,7 +7,7 @@ import torch
 from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
 from numpy.typing import NDArray
 
-from trainers.distributions import Actions, for_environment, log_prob_and_entropy, masked_log_probs, sample
+from trainers.distributions import entropy, for_environment, masked_log_probs, sample
 from trainers.networks import ActorCritic
 
 
@@ -15,7 +15,13 @@ class Policy:
     """Acts with an ActorCritic. Random numbers come from a generator of its own, so that a run can be repeated and resumed."""
 
     def __init__(
-        self, spec: BehaviorSpec, network: ActorCritic, generator: torch.Generator, device: torch.device, *, deterministic: bool
+        self,
+        spec: BehaviorSpec,
+        network: ActorCritic,
+        generator: torch.Generator,
+        device: torch.device,
+        *,
+        deterministic: bool,
     ) -> None:
         self.network = network
         self._spec = spec.action_spec
@@ -37,41 +43,47 @@ class Policy:
     @torch.inference_mode()
     def act(self, decisions: DecisionSteps) -> tuple[ActionTuple, dict[str, NDArray[Any]], float]:
         """Actions for the player, the columns to store [agents, size], and the mean entropy."""
-        observations = [torch.from_numpy(observation).to(self._device) for observation in decisions.obs]
         columns: dict[str, NDArray[Any]] = {}
         allowed = None
         if decisions.action_mask is not None:
             columns["allowed"] = ~np.concatenate(decisions.action_mask, axis=1)
-            allowed = torch.from_numpy(columns["allowed"]).to(self._device)
-        actor = self.network.actor
-        mean, logits = actor.heads(actor.encode(observations))
-        log_sigma = actor.log_sigma if mean is not None else None
-        branches = masked_log_probs(logits, allowed)
-        actions = sample(mean, log_sigma, branches, self._generator, deterministic=self._deterministic)
-        log_probs, entropy = log_prob_and_entropy(mean, log_sigma, branches, actions)
+            allowed = columns["allowed"]
+        elif self._spec.discrete_size:
+            columns["allowed"] = np.ones((len(decisions), self.columns()["allowed"][0]), np.bool_)
+        mean, log_sigma, branches = self._distribution(decisions.obs, allowed)
+        actions, log_probs = sample(mean, log_sigma, branches, self._generator, deterministic=self._deterministic)
         columns["continuous"] = actions.continuous.cpu().numpy()
         columns["discrete"] = actions.discrete.cpu().numpy()
         columns["log_probs"] = log_probs.cpu().numpy()
         for_player = ActionTuple(
             for_environment(actions.continuous).cpu().numpy(), columns["discrete"].astype(np.int32)
         )
-        return for_player, columns, float(entropy.mean())
+        return for_player, columns, float(entropy(log_sigma, branches))
+
+    def _distribution(
+        self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, list[torch.Tensor]]:
+        """Mean and log sigma of the continuous actions (None without any), log-probabilities of each branch."""
+        actor = self.network.actor
+        inputs = actor.prepare([torch.from_numpy(observation).to(self._device) for observation in observations])
+        mean, logits = actor.heads(actor.encode(inputs))
+        mask = None if allowed is None else torch.from_numpy(allowed).to(self._device)
+        return mean, actor.log_sigma if mean is not None else None, masked_log_probs(logits, mask)
 
     @torch.inference_mode()
     def values(self, observations: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         """The critic's values [steps, signals] of observations [steps, *shape]."""
         values = self.network.values([torch.from_numpy(observation).to(self._device) for observation in observations])
-        return values.T.cpu().numpy()
+        return values.cpu().numpy()
 
     @torch.inference_mode()
     def deterministic_actions(
         self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None]:
         """What a player gets of the most probable actions: continuous [agents, size], discrete [agents, branches]; None where there are none."""
-        actor = self.network.actor
-        tensors = [torch.from_numpy(observation).to(self._device) for observation in observations]
-        mean, logits = actor.heads(actor.encode(tensors))
-        mask = None if allowed is None else torch.from_numpy(allowed.astype(np.bool_)).to(self._device)
-        actions: Actions = sample(mean, None, masked_log_probs(logits, mask), self._generator, deterministic=True)
+        mean, log_sigma, branches = self._distribution(
+            observations, None if allowed is None else allowed.astype(np.bool_)
+        )
+        actions, _ = sample(mean, log_sigma, branches, self._generator, deterministic=True)
         continuous = for_environment(actions.continuous).cpu().numpy() if mean is not None else None
-        return continuous, actions.discrete.cpu().numpy() if logits else None
+        return continuous, actions.discrete.cpu().numpy() if branches else None

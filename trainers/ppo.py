@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from trainers.config import Hyperparameters
-from trainers.distributions import Actions, log_prob_and_entropy, masked_log_probs
+from trainers.distributions import Actions
+from trainers.losses import Target, losses_and_gradients
 from trainers.networks import ActorCritic
 
 
@@ -23,42 +24,57 @@ class Schedules:
 class Batch(NamedTuple):
     """Experience as an update needs it; first dimension: steps."""
 
-    observations: list[Tensor]  # [steps, *shape]
-    actions: Actions
-    log_probs: Tensor  # [steps, dimensions + branches], of the policy that acted
-    allowed: Tensor | None  # bool [steps, sum of branches]
-    advantages: Tensor  # [steps], normalised
-    returns: Tensor  # [signals, steps]
-    values: Tensor  # [signals, steps], of the critic that was there when the trajectory was cut
+    inputs: Tensor  # [steps, inputs], observations as the networks take them
+    target: Target
 
-    def rows(self, index: Tensor) -> "Batch":
-        """The steps named by `index`, in its order."""
+    def rows(self, index: Tensor | slice) -> "Batch":
+        """The steps named by `index`, in its order; a slice gives views."""
+        target = self.target
         return Batch(
-            [observation[index] for observation in self.observations],
-            Actions(self.actions.continuous[index], self.actions.discrete[index]),
-            self.log_probs[index],
-            None if self.allowed is None else self.allowed[index],
-            self.advantages[index],
-            self.returns[:, index],
-            self.values[:, index],
-        )
-
-    def piece(self, start: int, end: int) -> "Batch":
-        """Steps `start` to `end`, as views."""
-        return Batch(
-            [observation[start:end] for observation in self.observations],
-            Actions(self.actions.continuous[start:end], self.actions.discrete[start:end]),
-            self.log_probs[start:end],
-            None if self.allowed is None else self.allowed[start:end],
-            self.advantages[start:end],
-            self.returns[:, start:end],
-            self.values[:, start:end],
+            self.inputs[index],
+            Target(
+                Actions(target.actions.continuous[index], target.actions.discrete[index]),
+                target.log_probs[index],
+                None if target.allowed is None else target.allowed[index],
+                target.advantages[index],
+                target.returns[index],
+                target.values[index],
+            ),
         )
 
 
-def make_optimizer(network: ActorCritic, learning_rate: float) -> torch.optim.Adam:
-    """One Adam over actor and critic."""
-    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+class Optimizer:
+    """One Adam over all parameters of a network, which it lays side by side in one tensor: one small step instead of one for each of them."""
+
+    def __init__(self, network: ActorCritic, learning_rate: float) -> None:
+        parameters = list(network.parameters())
+        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self._flat = torch.nn.Parameter(flat)
+        self._flat.grad = torch.zeros_like(flat)
+        start = 0
+        for parameter in parameters:
+            end = start + parameter.numel()
+            parameter.data = self._flat.data[start:end].view(parameter.shape)
+            parameter.grad = self._flat.grad[start:end].view(parameter.shape)
+            start = end
+        self._adam = torch.optim.Adam([self._flat], lr=learning_rate, fused=True)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """For the steps to come."""
+        self._adam.param_groups[0]["lr"] = learning_rate
+
+    def step(self) -> None:
+        """Moves the parameters against their gradients."""
+        self._adam.step()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Adam's moments, in the order of the network's parameters, and its step count; empty before the first step."""
+        state = self._adam.state[self._flat]
+        return {name: value for name, value in state.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes up what `state_dict` gave."""
+        self._adam.state[self._flat] = {name: value.clone().to(self._flat.device) for name, value in state.items()}
 
 
 def normalize_advantages(advantages: Tensor) -> Tensor:
@@ -66,29 +82,10 @@ def normalize_advantages(advantages: Tensor) -> Tensor:
     return (advantages - advantages.mean()) / (advantages.std(unbiased=False) + 1e-10)
 
 
-def policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, epsilon: float) -> Tensor:
-    """Clipped surrogate with one ratio for each action dimension and branch: log-probabilities [steps, columns], advantages [steps]."""
-    advantages = advantages.unsqueeze(1)
-    ratio = torch.exp(log_probs - old_log_probs)
-    return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantages).mean()
-
-
-def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, epsilon: float, *, clipping: bool) -> Tensor:
-    """Squared error of the values [signals, steps], mean over steps and signals.
-
-    `clipping` takes the worse of it and the error of a value that moved by no more than `epsilon`. ML-Agents documents that, but since 1.1.0 it
-    compares with the returns instead of the old values, which amounts to the plain error; so plain is the default here too.
-    """
-    error = (returns - values).square()
-    if clipping:
-        clipped = old_values + (values - old_values).clamp(-epsilon, epsilon)
-        error = torch.maximum(error, (returns - clipped).square())
-    return error.mean()
-
-
+@torch.no_grad()
 def update(
     network: ActorCritic,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batch: Batch,
     settings: Hyperparameters,
     schedules: Schedules,
@@ -98,36 +95,31 @@ def update(
 
     Changes network and optimizer. Returns the mean losses by TensorBoard tag.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = schedules.learning_rate
-    steps = len(batch.advantages)
-    device = batch.advantages.device
-    minibatches = steps // settings.batch_size
+    optimizer.set_learning_rate(schedules.learning_rate)
+    steps, size = len(batch.inputs), settings.batch_size
+    used = steps // size * size
     policy_losses: list[Tensor] = []
     value_losses: list[Tensor] = []
     for _ in range(settings.num_epoch):
-        order = torch.randperm(steps, generator=generator, device=generator.device).to(device)
-        shuffled = batch.rows(order[: minibatches * settings.batch_size])
-        for start in range(0, minibatches * settings.batch_size, settings.batch_size):
-            part = shuffled.piece(start, start + settings.batch_size)
-            mean, logits, values = network(part.observations)
-            log_sigma = network.actor.log_sigma if mean is not None else None
-            log_probs, entropy = log_prob_and_entropy(
-                mean, log_sigma, masked_log_probs(logits, part.allowed), part.actions
+        order = torch.randperm(steps, generator=generator, device=generator.device).to(batch.inputs.device)
+        shuffled = batch.rows(order[:used])
+        for start in range(0, used, size):
+            minibatch = shuffled.rows(slice(start, start + size))
+            heads, tape = network.forward_with_tape(minibatch.inputs)
+            losses = losses_and_gradients(
+                heads,
+                minibatch.target,
+                epsilon=schedules.epsilon,
+                beta=schedules.beta,
+                value_clipping=settings.value_clipping,
             )
-            loss_policy = policy_loss(log_probs, part.log_probs, part.advantages, schedules.epsilon)
-            loss_value = value_loss(
-                values, part.values, part.returns, schedules.epsilon, clipping=settings.value_clipping
-            )
-            loss = loss_policy + 0.5 * loss_value - schedules.beta * entropy.mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            network.backward(tape, losses.gradients)
             optimizer.step()
-            policy_losses.append(loss_policy.detach())
-            value_losses.append(loss_value.detach())
+            policy_losses.append(losses.policy)
+            value_losses.append(losses.value)
     if not policy_losses:
         return {}
     return {
-        "Losses/Policy Loss": float(torch.stack(policy_losses).mean().abs()),
+        "Losses/Policy Loss": float(torch.stack(policy_losses).abs().mean()),  # without signs, as ML-Agents shows it
         "Losses/Value Loss": float(torch.stack(value_losses).mean()),
     }

@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _FIRST_CAPACITY = 64  # steps a slot has room for at first; doubled as trajectories grow, up to the time horizon
+_GREATEST_KEY = np.iinfo(np.int64).max
+_FORGOTTEN_KEYS = 1024  # so many agents without a slot are remembered before they are cleared away
 
 
 @dataclass
@@ -37,8 +39,8 @@ class CutTrajectories:
 class Episodes:
     """Episodes that ended: sum of rewards, sum of group rewards and number of decisions of each."""
 
-    rewards: Floats
-    group_rewards: Floats
+    rewards: NDArray[np.float64]
+    group_rewards: NDArray[np.float64]
     lengths: Integers
 
 
@@ -48,7 +50,10 @@ class OpenTrajectories:
     def __init__(self, spec: BehaviorSpec, time_horizon: int, columns: dict[str, tuple[int, Any]]) -> None:
         """`columns`: what the policy stores with each action: name to (size, dtype)."""
         self._horizon = time_horizon
-        self._slot_of = np.full((1, 0), -1, dtype=np.int64)  # [players, agent ids]
+        # Agent ids may be any number, so agents are found by bisection: sorted keys beside their slots, -1 for none. The last
+        # key is greater than every agent's, so that a search always ends inside.
+        self._keys = np.array([_GREATEST_KEY])
+        self._key_slots = np.array([-1])
         self._free: list[int] = []
         self._slots = 0
         self._capacity = min(time_horizon, _FIRST_CAPACITY)
@@ -58,15 +63,18 @@ class OpenTrajectories:
         self._rewards = np.zeros((0, self._capacity), np.float32)
         self._length = np.zeros(0, np.int64)  # finished steps
         self._pending = np.zeros(0, np.bool_)  # an action was taken and its reward is not known yet
-        self._episode_reward = np.zeros(0, np.float32)
-        self._episode_group_reward = np.zeros(0, np.float32)
+        self._episode_reward = np.zeros(0, np.float64)  # long sums: 1000 rewards of 0.1 are to be 100
+        self._episode_group_reward = np.zeros(0, np.float64)
         self._episode_length = np.zeros(0, np.int64)
 
     # ---- what the loop calls ----
 
-    def close_terminals(self, players: Integers, terminals: TerminalSteps) -> tuple[CutTrajectories | None, Episodes | None]:
+    def close_terminals(
+        self, players: Integers, terminals: TerminalSteps
+    ) -> tuple[CutTrajectories | None, Episodes | None]:
         """Ends the episodes of `terminals` (`players` [agents] says whose each agent is). Agents that never acted are left out."""
-        slots = self._lookup(players, terminals.agent_id)
+        keys = _keys_of(players, terminals.agent_id)
+        slots = self._lookup(keys)
         known = slots >= 0
         known[known] = self._pending[slots[known]]
         rows = np.flatnonzero(known)
@@ -75,22 +83,22 @@ class OpenTrajectories:
         slots = slots[rows]
         self._finish_step(slots, terminals.reward[rows], terminals.group_reward[rows])
         cut = self._cut(slots, [observation[rows] for observation in terminals.obs], ~terminals.interrupted[rows])
-        episodes = Episodes(
-            self._episode_reward[slots], self._episode_group_reward[slots], self._episode_length[slots]
-        )
-        self._slot_of[players[rows], terminals.agent_id[rows]] = -1
+        episodes = Episodes(self._episode_reward[slots], self._episode_group_reward[slots], self._episode_length[slots])
+        self._key_slots[np.searchsorted(self._keys, keys[rows])] = -1
         self._free.extend(slots.tolist())
         self._clear_episode(slots)
         return cut, episodes
 
-    def continue_decisions(self, players: Integers, decisions: DecisionSteps) -> tuple[Integers, CutTrajectories | None]:
+    def continue_decisions(
+        self, players: Integers, decisions: DecisionSteps
+    ) -> tuple[Integers, CutTrajectories | None]:
         """Closes the last step of each agent that asks for a decision. Returns the agents' slots and what reached the time horizon."""
-        slots = self._assign(players, decisions.agent_id)
+        slots = self._assign(_keys_of(players, decisions.agent_id))
         rows = np.flatnonzero(self._pending[slots])
         if len(rows) == 0:
             return slots, None
         self._finish_step(slots[rows], decisions.reward[rows], decisions.group_reward[rows])
-        rows = rows[self._length[slots[rows]] == self._horizon]
+        rows = rows[self._length[slots[rows]] >= self._horizon]
         if len(rows) == 0:
             return slots, None
         full = slots[rows]
@@ -110,11 +118,11 @@ class OpenTrajectories:
 
     def forget_player(self, player: int) -> None:
         """Drops the trajectories of a player that was reset or restarted."""
-        if player < len(self._slot_of):
-            slots = self._slot_of[player][self._slot_of[player] >= 0]
-            self._clear_episode(slots)
-            self._free.extend(slots.tolist())
-            self._slot_of[player] = -1
+        at = np.flatnonzero((self._keys >> 32 == player) & (self._key_slots >= 0))
+        slots = self._key_slots[at]
+        self._clear_episode(slots)
+        self._free.extend(slots.tolist())
+        self._key_slots[at] = -1
 
     def state(self) -> dict[str, Any]:
         """Everything, to be continued by `load_state`."""
@@ -137,26 +145,33 @@ class OpenTrajectories:
 
     # ---- below: one thing each ----
 
-    def _lookup(self, players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
+    def _lookup(self, keys: Integers) -> Integers:
         """Slots of agents, -1 where they have none."""
-        highest_player = int(players.max(initial=-1))
-        highest_id = int(agent_ids.max(initial=-1))
-        rows, ids = self._slot_of.shape
-        if highest_player >= rows or highest_id >= ids:
-            grown = np.full((max(rows, highest_player + 1), max(ids, 2 * (highest_id + 1))), -1, dtype=np.int64)
-            grown[:rows, :ids] = self._slot_of
-            self._slot_of = grown
-        return self._slot_of[players, agent_ids]
+        at = np.searchsorted(self._keys, keys)
+        return np.where(self._keys[at] == keys, self._key_slots[at], -1)
 
-    def _assign(self, players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
-        slots = self._lookup(players, agent_ids)
+    def _assign(self, keys: Integers) -> Integers:
+        """Slots of agents; those that have none get a free one."""
+        slots = self._lookup(keys)
         new = np.flatnonzero(slots < 0)
         if len(new):
             if len(self._free) < len(new):
                 self._grow_slots(len(new) - len(self._free))
             slots[new] = [self._free.pop() for _ in range(len(new))]
-            self._slot_of[players[new], agent_ids[new]] = slots[new]
+            self._add_keys(keys[new])
+            self._key_slots[np.searchsorted(self._keys, keys[new])] = slots[new]
         return slots
+
+    def _add_keys(self, keys: Integers) -> None:
+        added = np.setdiff1d(keys, self._keys)
+        if len(self._keys) + len(added) > 2 * self._slots + _FORGOTTEN_KEYS:  # agents that have left for good
+            kept = self._key_slots >= 0
+            kept[-1] = True
+            self._keys, self._key_slots = self._keys[kept], self._key_slots[kept]
+            added = np.setdiff1d(keys, self._keys)
+        at = np.searchsorted(self._keys, added)
+        self._keys = np.insert(self._keys, at, added)
+        self._key_slots = np.insert(self._key_slots, at, -1)
 
     def _finish_step(self, slots: Integers, rewards: Floats, group_rewards: Floats) -> None:
         self._rewards[slots, self._length[slots]] = rewards + group_rewards
@@ -207,7 +222,8 @@ class OpenTrajectories:
 
 
 _STATE_ARRAYS = (
-    "slot_of",
+    "keys",
+    "key_slots",
     "rewards",
     "length",
     "pending",
@@ -215,6 +231,11 @@ _STATE_ARRAYS = (
     "episode_group_reward",
     "episode_length",
 )
+
+
+def _keys_of(players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
+    """One number for each agent of each player: the player, then the 32 bits of the agent id."""
+    return players << 32 | (agent_ids.astype(np.int64) & 0xFFFFFFFF)
 
 
 def _more_rows(array: NDArray[Any], more: int) -> NDArray[Any]:

@@ -2,21 +2,25 @@
 
 import contextlib
 import json
+import os
 import signal
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from bridge import API_VERSION
 from bridge.exceptions import UnityCommunicatorStoppedException, UnityException
 from bridge.fleet import Fleet, FleetSteps
 from bridge.in_process import InProcessEnvironment
 from bridge.side_channels import StatsSideChannel
 from trainers.behavior_trainer import BehaviorTrainer
 from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state, write_text_whole
-from trainers.config import RunConfig
+from trainers.config import RunConfig, TrainerSettings
 from trainers.console import BehaviorProgress, Console, Progress
+from trainers.errors import UsageError
 from trainers.report import Report, hyperparameters_markdown
 from trainers.tensors import to_arrays, to_tensors
 from trainers.timers import Timers
@@ -48,37 +52,41 @@ class Run:
         self._training = not config.checkpoint_settings.inference
         self._resume = config.checkpoint_settings.resume
         self._timers = Timers()
+        self._timers.metadata["communication_protocol_version"] = API_VERSION
         self._trainers: dict[str, BehaviorTrainer] = {}
         self._keepers: dict[str, CheckpointKeeper] = {}
         self._next_checkpoint: dict[str, int] = {}
         self._stop_requested = False
+        self._begun = False
         self._steps_at_start = 0
 
     def __call__(self) -> None:
         """Runs to the end. Ctrl-C and a player that says goodbye end it as well; in each case everything is saved first.
 
-        Raises UnityException for a player that failed; what was learnt until then is saved.
+        Raises UnityException for a player that failed, UsageError for settings or checkpoints that do not fit it. What was
+        learnt until then is saved; nothing is written when that is found out at the start.
         """
         try:
             with self._interruptible():
                 self._loop()
         except UnityCommunicatorStoppedException as stopped:
-            self._console.info(f"{str(stopped).capitalize()}: finishing.")
+            self._console.info(f"{stopped}: finishing.")
         except KeyboardInterrupt:
             self._console.info("Interrupted: finishing.")
-        except UnityException:
+        except (UnityException, UsageError):
             if self._save_all(final=False):
                 self._console.info(f"What was learnt so far is saved in {self._folder.path}; --resume goes on from it.")
             raise
         finally:
-            self._write_timers()
+            if self._begun:
+                self._write_timers()
         self._save_all(final=True)
         self._report_end()
 
     # ---- the loop ----
 
     def _loop(self) -> None:
-        steps = self._first_steps()
+        steps = self._begin()
         slots = self._process(steps)
         while not self._finished():
             with self._timers.phase("act"):
@@ -87,13 +95,19 @@ class Run:
                         trainer = self._trainer_of(name)
                         self._fleet.set_actions(name, trainer.act(slots[name], batch.decisions))
             with self._timers.phase("environment"):
-                steps = self._fleet.step()
+                self._fleet.send_step()
+            # The players simulate now: time for what the next action does not need.
+            with self._timers.phase("process"):
+                for trainer in self._trainers.values():
+                    trainer.take_in()
+                self._report()
+            with self._timers.phase("environment"):
+                steps = self._fleet.receive()
             slots = self._process(steps)
             for trainer in self._trainers.values():
                 if trainer.ready:
                     with self._timers.phase("update"):
                         trainer.update()
-            self._report()
             self._save_due()
 
     def _process(self, steps: dict[str, FleetSteps]) -> dict[str, Any]:
@@ -121,24 +135,43 @@ class Run:
 
     # ---- starting ----
 
-    def _first_steps(self) -> dict[str, FleetSteps]:
-        if self._resume and self._training:
-            environments = self._fleet.environments
-            if all(isinstance(environment, InProcessEnvironment) for environment in environments):
-                saved = self._saved_worlds()
-                if saved is not None:
-                    return self._fleet.join(
-                        [environment.load_state(state) for environment, state in zip(environments, saved, strict=True)]
-                    )
-        return self._fleet.reset()
+    def _begin(self) -> dict[str, FleetSteps]:
+        """The first steps. All that may be refused is loaded and checked before the run's first file is written."""
+        steps = self._restored_worlds() if self._resume and self._training else None
+        restored = steps is not None
+        if steps is None:
+            steps = self._fleet.reset()
+        for full_name in self._fleet.behavior_specs:
+            # A behavior that waits for its next decision belongs to the restored worlds as well.
+            if full_name in steps or (restored and self._folder.checkpoint(_short(full_name)).is_file()):
+                self._load_behavior(full_name, with_open_trajectories=restored)
+        self._folder.create()
+        if self._training:
+            write_text_whole(self._folder.configuration, self._config.to_yaml())
+        self._begun = True
+        for name in self._trainers:
+            self._open_report(name)
+        return steps
+
+    def _restored_worlds(self) -> dict[str, FleetSteps] | None:
+        """The steps that were outstanding when the worlds were saved; None if they cannot be taken up: they start anew."""
+        environments = [each for each in self._fleet.environments if isinstance(each, InProcessEnvironment)]
+        if len(environments) < len(self._fleet.environments):
+            return None
+        saved = self._saved_worlds()
+        if saved is None:
+            self._console.warning("The checkpoints hold no worlds to go on with: episodes start anew.")
+            return None
+        try:
+            pairs = zip(environments, saved, strict=True)
+            return self._fleet.join([environment.load_state(state) for environment, state in pairs])
+        except (ValueError, KeyError) as error:
+            self._console.warning(f"The saved world does not fit this one ({error}): episodes start anew.")
+            return None
 
     def _saved_worlds(self) -> list[dict[str, Any]] | None:
         """The worlds' states, if every behavior's checkpoint was written at the same moment beside the same number of worlds."""
-        states = [
-            load_state(CheckpointKeeper(self._folder, path.name, 1).latest())
-            for path in self._folder.path.iterdir()
-            if (path / "checkpoint.pt").is_file()
-        ]
+        states = [load_state(path) for path in self._folder.path.glob("*/checkpoint.pt")]
         moments = {state["moment"] for state in states}
         if len(moments) != 1 or len(states[0]["worlds"] or ()) != len(self._fleet.environments):
             return None
@@ -146,12 +179,17 @@ class Run:
         return worlds
 
     def _trainer_of(self, full_name: str) -> BehaviorTrainer:
-        name = full_name.partition("?")[0]
+        name = _short(full_name)
         if name not in self._trainers:
-            self._add_behavior(name, full_name)
+            self._load_behavior(full_name)
+            self._open_report(name)
         return self._trainers[name]
 
-    def _add_behavior(self, name: str, full_name: str) -> None:
+    def _load_behavior(self, full_name: str, *, with_open_trajectories: bool = False) -> None:
+        """Makes the trainer of a behavior that is new to this run, and loads what there is for it. Writes nothing."""
+        name = _short(full_name)
+        if name in self._trainers:
+            return
         settings = self._config.settings_for(name)
         trainer = BehaviorTrainer(
             name,
@@ -162,31 +200,53 @@ class Run:
             training=self._training,
         )
         keeper = CheckpointKeeper(self._folder, name, settings.keep_checkpoints)
-        initialize_from = self._config.checkpoint_settings.initialize_from
-        if self._resume:
+        self._console.info(f"Connected new brain: {full_name}")
+        if self._resume and not self._joins_late(name):
             source = keeper.latest()
-            trainer.load_state(load_state(source), source)
+            trainer.load_state(load_state(source), source, with_open_trajectories=with_open_trajectories)
             self._console.info(f"Resuming '{name}' from step {trainer.step} ({source}).")
-            if self._training and trainer.finished:
+            if trainer.finished:
                 self._console.warning(
                     f"'{name}' has had its max_steps ({settings.max_steps}); raise max_steps to train it further."
                 )
-        elif initialize_from is not None:
-            other = RunFolder(self._folder.path.parent, initialize_from)
-            source = CheckpointKeeper(other, name, 1).latest()
-            trainer.load_weights(load_state(source), source)
-            self._console.info(f"Initialised '{name}' from {source}.")
-        trainer.report = Report(
-            self._folder.behavior(name), name, resume_step=trainer.step if self._resume else 0, timers=self._timers
-        )
-        trainer.report.text("Hyperparameters", hyperparameters_markdown(settings.model_dump()))
-        self._console.info(f"Connected new brain: {full_name}")
+        elif (initial := self._initial_weights(name, settings)) is not None:
+            trainer.load_weights(load_state(initial), initial)
+            self._console.info(f"Initialised '{name}' from {initial}.")
         self._console.debug(f"Hyperparameters for behavior name {name}:\n{settings.model_dump()}")
         self._trainers[name] = trainer
         self._keepers[name] = keeper
         self._next_checkpoint[name] = trainer.step - trainer.step % settings.checkpoint_interval
         self._next_checkpoint[name] += settings.checkpoint_interval
         self._steps_at_start += trainer.step
+
+    def _joins_late(self, name: str) -> bool:
+        """Whether a resumed run meets this behavior for the first time, beside another that it has trained."""
+        others = [_short(full_name) for full_name in self._fleet.behavior_specs if _short(full_name) != name]
+        late = not any(self._folder.behavior(name).glob("*.pt")) and any(
+            self._folder.checkpoint(other).is_file() for other in others
+        )
+        if late:
+            self._console.warning(f"The resumed run has no checkpoint of '{name}', which therefore starts anew.")
+        return late
+
+    def _initial_weights(self, name: str, settings: TrainerSettings) -> Path | None:
+        """Whose networks a new behavior takes over: `init_path` (a path, or a file name in the other run), else the other run's newest."""
+        other = self._config.checkpoint_settings.initialize_from
+        if settings.init_path is not None and (other is None or os.path.dirname(settings.init_path)):
+            return Path(settings.init_path)
+        if other is None:
+            return None
+        folder = RunFolder(self._folder.results_dir, other)
+        if settings.init_path is not None:
+            return folder.behavior(name) / settings.init_path
+        return CheckpointKeeper(folder, name, 1).latest()
+
+    def _open_report(self, name: str) -> None:
+        trainer = self._trainers[name]
+        trainer.report = Report(
+            self._folder.behavior(name), name, resume_step=trainer.step if self._resume else 0, timers=self._timers
+        )
+        trainer.report.text("Hyperparameters/text_summary", hyperparameters_markdown(trainer.settings.model_dump()))
 
     # ---- reporting and saving ----
 
@@ -228,7 +288,7 @@ class Run:
 
     def _save_all(self, *, final: bool) -> bool:
         """Writes a checkpoint and an ONNX model of every behavior; False when there is nothing to save."""
-        if not self._training or not any(trainer.step for trainer in self._trainers.values()):
+        if not self._begun or not self._training or not any(trainer.step for trainer in self._trainers.values()):
             return False
         with self._timers.phase("save"):
             worlds = self._world_states()
@@ -250,6 +310,9 @@ class Run:
         return worlds or None
 
     def _report_end(self) -> None:
+        for trainer in self._trainers.values():
+            trainer.take_in()
+        self._report()
         for name, trainer in self._trainers.items():
             if not self._training:
                 if trainer.episodes:
@@ -285,6 +348,11 @@ class Run:
                 signal.signal(number, handler)
 
 
+def _short(full_name: str) -> str:
+    """The behavior's name, without the team."""
+    return full_name.partition("?")[0]
+
+
 def _progress_of(trainer: BehaviorTrainer) -> BehaviorProgress:
     summary = trainer.last_summary
     return BehaviorProgress(
@@ -293,5 +361,3 @@ def _progress_of(trainer: BehaviorTrainer) -> BehaviorProgress:
         None if summary is None else summary.mean_reward,
         None if summary is None else summary.std_reward,
     )
-
-

@@ -60,23 +60,30 @@ class RunFolder:
 
     def validate(self, resume: bool, force: bool) -> None:
         """Raise UsageError if the run exists and is neither resumed nor overwritten, or if there is none to resume."""
-        if resume and not self.path.is_dir():
+        begun = self.path.is_dir() and not self._holds_only_player_logs()
+        if resume and not begun:
             runs = sorted(folder.name for folder in self.results_dir.glob("*") if folder.is_dir())
             near = near_names(self.run_id, runs)
             names = [*near, *(run for run in runs if run not in near)]
             shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            problem = "holds logs of players only" if self.path.is_dir() else "does not exist"
             raise UsageError(
-                f"there is no run '{self.run_id}' to resume: {self.path} does not exist; leave out --resume, "
+                f"there is no run '{self.run_id}' to resume: {self.path} {problem}; leave out --resume, "
                 f"or give the --run-id of a run that exists (in {self.results_dir}: {shown or 'none'})"
             )
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file, but should be the run's folder; choose another --run-id")
-        if self.path.exists() and not (resume or force):
+        if begun and not (resume or force):
             raise UsageError(
                 f"the run '{self.run_id}' exists already in {self.path}; continue it with --resume, "
                 "overwrite it with --force, or choose another --run-id"
             )
         self._discards_old_run = force and not resume
+
+    def _holds_only_player_logs(self) -> bool:
+        """Whether this is what a run leaves whose players did not start: it may be tried again under the same name."""
+        files = [path for path in self.path.rglob("*") if not path.is_dir()]
+        return bool(files) and all(path.parent == self.run_logs and path.name.startswith("Player-") for path in files)
 
     def create(self) -> None:
         """Make the folders. With `force`, the old run's TensorBoard events and status go, its checkpoints stay."""

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from unity_envs import worlds
 
@@ -77,6 +77,7 @@ def _main(name: str, default_agents: int, arguments: Sequence[str] | None = None
             f"--run-id ID` or `mlagents-learn CONFIG.yaml --env={sys.argv[0]} --run-id=ID`"
         )
 
+    from bridge.exceptions import UnityException
     from bridge.player import run_player
 
     make = worlds.make_world_factory(name, options.agents)
@@ -84,13 +85,16 @@ def _main(name: str, default_agents: int, arguments: Sequence[str] | None = None
     def make_world(seed: int, num_areas: int, parameters: EnvironmentParameters) -> World:
         return make(seed if options.seed is None else options.seed, num_areas, parameters)
 
-    return run_player(make_world, options.mlagents_port)
+    try:
+        return run_player(make_world, options.mlagents_port)
+    except UnityException as error:
+        parser.exit(1, f"{name}: error: {error}\n")
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors are one line, without the usage."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 

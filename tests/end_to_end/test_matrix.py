@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,16 @@ def runs(python: Path | str, version: str) -> bool:
     return done.returncode == 0 and done.stdout.strip() == version
 
 
-def combinations() -> Iterator[object]:
+def combinations() -> list[object]:
     """The running Python with every protobuf, each other Python with one of them, in turn."""
     pythons = find_pythons()
     others = [version for version in pythons if version != RUNNING]
     pairs = [(RUNNING, protobuf) for protobuf in PROTOBUFS]
     pairs += [(version, PROTOBUFS[turn % len(PROTOBUFS)]) for turn, version in enumerate(others)]
-    for version, protobuf in pairs:
-        yield pytest.param(pythons[version], version, protobuf, id=f"python{version}-protobuf{protobuf}")
+    return [
+        pytest.param(pythons[version], version, protobuf, id=f"python{version}-protobuf{protobuf}")
+        for version, protobuf in pairs
+    ]
 
 
 @pytest.mark.timeout(900)
@@ -84,6 +85,6 @@ def test_bridge_passes_its_tests(
     done = run("-m", "pytest", "tests/bridge", "-q", "-m", "not slow and not gpu", "-p", "no:cacheprovider")
     summary = (done.stdout.strip().splitlines() or ["nothing"])[-1].strip("= ")
     with capsys.disabled():
-        print(f"\nbridge on Python {version} with protobuf {protobuf}: {summary}", end=" ")
+        print(f"\nbridge on Python {version} with protobuf {protobuf}: {summary}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d+ passed", summary)

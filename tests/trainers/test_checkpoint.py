@@ -1,4 +1,4 @@
-"""The files of a run: what is written when, what is refused, and that nothing in a checkpoint is ever run."""
+"""Checkpoints: what comes back from a file, what is refused and never run, and which ones are kept."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import torch
 
 from trainers.checkpoint import CheckpointKeeper, load_state, save_state
 from trainers.errors import UsageError
-from trainers.run_folder import RunFolder, write_text_whole, write_whole
+from trainers.run_folder import RunFolder, write_text_whole
 
 
 def state_at(step: int) -> dict[str, Any]:
@@ -30,139 +30,6 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.fixture
-def new_run(tmp_path: Path) -> Callable[..., RunFolder]:
-    def make(resume: bool = False, force: bool = False, run_id: str = "first") -> RunFolder:
-        run = RunFolder(tmp_path / "results", run_id)
-        run.validate(resume, force)
-        run.create()
-        return run
-
-    return make
-
-
-# The folder
-
-
-def test_the_layout_is_that_of_ml_agents() -> None:
-    run = RunFolder(Path("results"), "first")
-    layout = [
-        run.configuration,
-        run.model("3DBall"),
-        run.behavior("3DBall"),
-        run.checkpoint("3DBall"),
-        run.checkpoint("3DBall", 12000),
-        run.run_logs,
-        run.training_status,
-        run.timers,
-    ]
-    assert [path.as_posix() for path in layout] == [
-        "results/first/configuration.yaml",
-        "results/first/3DBall.onnx",
-        "results/first/3DBall",
-        "results/first/3DBall/checkpoint.pt",
-        "results/first/3DBall/3DBall-12000.pt",
-        "results/first/run_logs",
-        "results/first/run_logs/training_status.json",
-        "results/first/run_logs/timers.json",
-    ]
-
-
-def test_nothing_is_made_before_create(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "results", "first")
-    run.validate(resume=False, force=False)
-    assert names(tmp_path) == set()
-    run.create()
-    assert run.run_logs.is_dir()
-    with pytest.raises(RuntimeError, match="validate"):
-        RunFolder(tmp_path / "results", "second").create()
-
-
-def test_a_run_that_exists_needs_resume_or_force(new_run: Callable[..., RunFolder]) -> None:
-    path = new_run().path
-    with pytest.raises(UsageError) as caught:
-        new_run()
-    assert str(caught.value) == (
-        f"the run 'first' exists already in {path}; continue it with --resume, overwrite it with --force, "
-        "or choose another --run-id"
-    )
-    new_run(resume=True)
-    new_run(force=True)
-
-
-def test_resume_needs_a_run_and_names_those_there_are(new_run: Callable[..., RunFolder], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="in .*results: none"):
-        new_run(resume=True)
-    assert names(tmp_path) == set()
-    for run_id in ("alpha", "walker-1", "zeta"):
-        new_run(run_id=run_id)
-    with pytest.raises(UsageError) as caught:
-        new_run(resume=True, run_id="Walker1")
-    results = tmp_path / "results"
-    assert str(caught.value) == (
-        f"there is no run 'Walker1' to resume: {results / 'Walker1'} does not exist; leave out --resume, "
-        f"or give the --run-id of a run that exists (in {results}: walker-1, alpha, zeta)"
-    )
-
-
-def test_force_deletes_events_and_status_but_no_checkpoint(new_run: Callable[..., RunFolder]) -> None:
-    run = new_run()
-    CheckpointKeeper(run, "3DBall", keep=5).save(100, state_at(100), export, 1.0)
-    events = run.behavior("3DBall") / "events.out.tfevents.1.host.2.0"
-    events.touch()
-    new_run(resume=True, force=True)
-    assert events.exists()
-    assert run.training_status.exists()
-    run.validate(resume=False, force=True)
-    assert events.exists()
-    new_run(force=True)
-    assert names(run.behavior("3DBall")) == {"3DBall-100.pt", "3DBall-100.onnx", "checkpoint.pt"}
-    assert not run.training_status.exists()
-
-
-@pytest.mark.parametrize("run_id", ["", " ", ".", "..", "a/b", "../a", "a\\b", "/tmp/a", "a\nb", "x" * 300])
-def test_a_run_id_that_is_no_folder_name_is_refused(tmp_path: Path, run_id: str) -> None:
-    with pytest.raises(UsageError, match="--run-id .* cannot be the name of a folder"):
-        RunFolder(tmp_path, run_id)
-
-
-def test_a_behavior_name_does_not_lead_out_of_the_run(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="behavior name '../../x' cannot be the name of a folder"):
-        RunFolder(tmp_path, "first").model("../../x")
-
-
-def test_files_in_the_way_of_the_folders(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file, but should be the run's folder"):
-        RunFolder(tmp_path, "file").validate(resume=False, force=True)
-    run = RunFolder(tmp_path / "file", "first")
-    run.validate(resume=False, force=False)
-    with pytest.raises(UsageError, match=r"cannot be written: .*; choose another --results-dir"):
-        run.create()
-
-
-# Whole files
-
-
-def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    write_text_whole(path, "old")
-
-    def fail_halfway(temporary: Path) -> None:
-        assert temporary.suffix == ".onnx"
-        temporary.write_text("half")
-        assert path.read_text() == "old"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(path, fail_halfway)
-    assert path.read_text() == "old"
-    assert names(tmp_path) == {"model.onnx"}
-    write_text_whole(path, "new")
-    assert path.read_text() == "new"
-    assert names(tmp_path) == {"model.onnx"}
-
-
 # The content
 
 
@@ -171,7 +38,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    state = {
+    state: dict[str, Any] = {
         "Policy": model.state_dict(),
         "Optimizer:value_optimizer": optimizer.state_dict(),
         "random": {
@@ -310,7 +177,7 @@ def test_the_newest_checkpoints_are_kept(new_run: Callable[..., RunFolder]) -> N
 
 def test_training_status_has_the_shape_of_ml_agents(new_run: Callable[..., RunFolder]) -> None:
     run = new_run()
-    CheckpointKeeper(run, "3DBall", keep=5).finish(100, state_at(100), export, reward=np.float32(1.5))
+    CheckpointKeeper(run, "3DBall", keep=5).finish(100, state_at(100), export, reward=float(np.float32(1.5)))
     CheckpointKeeper(run, "Walker", keep=5).save(50, state_at(50), export, reward=float("nan"))
     status = json.loads(run.training_status.read_text())
     times = [entry.pop("creation_time") for name in ("3DBall", "Walker") for entry in status[name]["checkpoints"]]

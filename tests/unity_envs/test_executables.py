@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import unity_envs
+from bridge.exceptions import UnityException
 from unity_envs import executables
 
 ROOT = Path(unity_envs.__file__).parents[1]
@@ -63,6 +64,18 @@ def test_a_trainer_s_command_line_starts_12_agents_on_its_last_port(played, monk
     assert port == 6007
     assert len(first_decisions(make_world)) == 12
     assert len(first_decisions(make_world, num_areas=3)) == 36
+
+
+def test_a_player_that_cannot_go_on_says_why_in_one_line(monkeypatch, capsys):
+    player = types.ModuleType("bridge.player")
+
+    def run_player(make_world, port):
+        raise UnityException(f"no trainer listens on port {port}")
+
+    player.run_player = run_player
+    monkeypatch.setitem(sys.modules, "bridge.player", player)
+    assert main(monkeypatch, "--mlagents-port", "5005") == 1
+    assert capsys.readouterr().err == "3DBall: error: no trainer listens on port 5005\n"
 
 
 def test_agents_and_seed_can_be_given(played, monkeypatch):

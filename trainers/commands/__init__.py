@@ -35,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == [name]:
             module = importlib.import_module(f"trainers.commands.{name}")
             command = subparsers.add_parser(
-                name, help=text, description=text.capitalize() + ".", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+                name,
+                help=text,
+                description=text.capitalize() + ".",
+                formatter_class=argparse.ArgumentDefaultsHelpFormatter,
             )
             module.add_arguments(command)
             command.set_defaults(run=module.run)

@@ -7,62 +7,66 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnxruntime
 from mlagents_envs.base_env import BaseEnv, BehaviorSpec, DecisionSteps, TerminalSteps
 
+from bridge.side_channels import EngineConfigurationChannel
+from trainers.environments import choose, open_environment
 from trainers.errors import UsageError
-
-if TYPE_CHECKING:
-    from trainers.onnx_policy import OnnxPolicy
-
-DESCRIPTION = "Play an ONNX model on an environment, without torch, and report the rewards of its episodes."
+from trainers.onnx_policy import OnnxPolicy
+from trainers.run_folder import write_text_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="model written by `mlbridge learn` or ML-Agents")
-    parser.add_argument(
+    """The flags, each with its default in words."""
+    parser.formatter_class = argparse.HelpFormatter
+    add = parser.add_argument
+    add("model", metavar="MODEL.onnx", type=Path, help="model written by `mlbridge learn` or by ML-Agents")
+    add(
         "--env",
         metavar="PATH_OR_NAME",
-        help="Unity build, other executable, or built-in environment such as 3DBall (default: wait for the Editor)",
+        help="a build, any executable, or a built-in environment (default: none, wait for the Unity Editor)",
     )
-    parser.add_argument("--behavior", metavar="NAME", help="behavior to play (default: the one that fits the model)")
-    parser.add_argument("--episodes", type=_positive, default=100, help="episodes to count (default: %(default)s)")
+    add("--behavior", metavar="NAME", help="behavior to play (default: the one that the model fits)")
+    add("--episodes", type=_positive, default=100, metavar="N", help="episodes to count (default: %(default)s)")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
-        "--deterministic",
-        dest="deterministic",
+        "--deterministic", action="store_true", default=True, help="take the most probable actions (default: on)"
+    )
+    choice.add_argument(
+        "--stochastic", dest="deterministic", action="store_false", help="sample the actions (default: off)"
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of environment and samples (default: %(default)s)")
+    add("--agents", type=_positive, metavar="N", help="agents of a built-in environment (default: its own number)")
+    add(
+        "--in-process",
         action="store_true",
-        default=True,
-        help="take the most likely actions (the default)",
+        help="step a built-in environment in this process, without gRPC (default: off)",
     )
-    choice.add_argument("--stochastic", dest="deterministic", action="store_false", help="sample the actions")
-    parser.add_argument("--seed", type=int, default=0, help="of environment and samples (default: %(default)s)")
-    parser.add_argument("--agents", type=_positive, help="agents of a built-in environment (default: its own number)")
-    parser.add_argument(
-        "--in-process", action="store_true", help="step a built-in environment in this process, without gRPC"
+    add("--base-port", type=int, metavar="PORT", help="port of the player (default: the first free one from 5005 on)")
+    add(
+        "--timeout-wait",
+        type=_positive,
+        default=60,
+        metavar="SECONDS",
+        help="longest wait for the player (default: %(default)s)",
     )
-    parser.add_argument("--base-port", type=int, help="port that the player dials (default: as for `mlbridge learn`)")
-    parser.add_argument(
-        "--timeout-wait", type=_positive, default=60, help="seconds to wait for the player (default: %(default)s)"
+    add(
+        "--time-scale",
+        type=float,
+        default=20.0,
+        metavar="X",
+        help="how much faster than real time (default: %(default)s)",
     )
-    parser.add_argument(
-        "--time-scale", type=float, default=20.0, help="speed of a Unity build's clock (default: %(default)s)"
-    )
-    parser.add_argument("--no-graphics", action="store_true", help="run a Unity build without graphics")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the numbers to this file")
+    add("--no-graphics", action="store_true", help="start the player without a window (default: off)")
+    add("--json", metavar="FILE", type=Path, help="write the numbers to this file as well (default: none)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # Imported here so that `mlbridge --help` need not wait for them.
-    import onnxruntime
-
-    from bridge.side_channels import EngineConfigurationChannel
-    from trainers.environments import choose, open_environment
-    from trainers.onnx_policy import OnnxPolicy
-    from trainers.run_folder import write_whole
-
+    """Plays and reports. Everything a user may have got wrong is checked before the first episode."""
     if arguments.json is not None:
         if not arguments.json.parent.is_dir():
             raise UsageError(f"--json {arguments.json}: there is no folder {arguments.json.parent}; create it first")
@@ -74,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     engine.set_configuration_parameters(time_scale=arguments.time_scale)
     if not arguments.in_process:
         print(f"Environment: {choose(arguments.env)}", file=sys.stderr)
-    if arguments.env is None:
-        print("Listening on port 5004. Start by pressing the Play button in the Unity Editor.", file=sys.stderr)
+        if arguments.env is None:
+            print("Listening on port 5004. Start by pressing the Play button in the Unity Editor.", file=sys.stderr)
     environment = open_environment(
         arguments.env,
         in_process=arguments.in_process,
@@ -109,8 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
             "seed": arguments.seed,
             **statistics.numbers(),
         }
-        text = json.dumps(facts, indent=2) + "\n"
-        write_whole(arguments.json, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text_whole(arguments.json, json.dumps(facts, indent=2) + "\n")
     return 0
 
 
@@ -156,7 +159,7 @@ class EpisodeStatistics:
 def play_episodes(
     environment: BaseEnv,
     behavior_name: str,
-    policy: "OnnxPolicy",
+    policy: OnnxPolicy,
     episodes: int,
     deterministic: bool,
     progress: Callable[[int], None] | None = None,
@@ -280,16 +283,21 @@ class _Ledger:
 
     def _rows(self, agent_ids: np.ndarray) -> np.ndarray:
         """Rows of these agents `[agents]`, after adding those that are new."""
-        new = np.setdiff1d(agent_ids, self._agents["id"])
-        if len(new) > 0:
+        known_ids = self._agents["id"]
+        rows = np.searchsorted(known_ids, agent_ids)
+        known = rows < len(known_ids)
+        known[known] = known_ids[rows[known]] == agent_ids[known]
+        if not known.all():
+            new = np.unique(agent_ids[~known])
             added = np.zeros(len(new), dtype=_AGENT)
             added["id"] = new
             everyone = np.concatenate([self._agents, added])
             self._agents = everyone[np.argsort(everyone["id"])]
-        return np.searchsorted(self._agents["id"], agent_ids)
+            rows = np.searchsorted(self._agents["id"], agent_ids)
+        return rows
 
 
-def _choose_behavior(environment: BaseEnv, policy: "OnnxPolicy", wanted: str | None) -> str:
+def _choose_behavior(environment: BaseEnv, policy: OnnxPolicy, wanted: str | None) -> str:
     """The behavior that the model can play: the wanted one, else the only one that fits or has the name of the file."""
     specs = environment.behavior_specs
     names = [name for name in specs if wanted is None or wanted in (name, _short(name))]
@@ -308,7 +316,7 @@ def _choose_behavior(environment: BaseEnv, policy: "OnnxPolicy", wanted: str | N
     raise UsageError(f"{policy.path}: the model fits the behaviors {', '.join(fitting)}; choose with --behavior NAME")
 
 
-def _misfit(policy: "OnnxPolicy", spec: BehaviorSpec) -> str | None:
+def _misfit(policy: OnnxPolicy, spec: BehaviorSpec) -> str | None:
     try:
         policy.check(spec)
     except UsageError as error:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from bridge import API_VERSION, __version__
 from bridge.side_channels import EngineConfigurationChannel, EnvironmentParametersChannel, StatsSideChannel
-from trainers.checkpoint import RunFolder, write_text_whole
+from trainers.checkpoint import RunFolder
 from trainers.config import RunConfig, load_config
 from trainers.console import Console, make_console
 from trainers.environments import choose, open_environment
-from trainers.errors import UsageError
+from trainers.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from bridge.fleet import Fleet
@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, _, options in _FLAGS:
         options = dict(options)
         default = options.pop("default", "off" if options.get("action") else "none")
-        parser.add_argument(flag, **{**options, "help": f"{options['help']} (default: {default})"}, default=argparse.SUPPRESS)
+        parser.add_argument(
+            flag, **{**options, "help": f"{options['help']} (default: {default})"}, default=argparse.SUPPRESS
+        )
     parser.add_argument(
         "--in-process",
         action="store_true",
@@ -85,6 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     if checkpoints.inference and not checkpoints.resume and checkpoints.initialize_from is None:
         raise UsageError("--inference needs a trained model; add --resume, or --initialize-from RUN_ID")
     folder.validate(checkpoints.resume, checkpoints.force)
+    if checkpoints.resume and not any(folder.path.glob("*/*.pt")):
+        raise UsageError(f"the run in {folder.path} has no checkpoint to resume from; start it anew with --force")
+    if checkpoints.initialize_from is not None:
+        _require_run(folder.results_dir, checkpoints.initialize_from)
     if arguments.in_process and env.num_envs > 1:
         raise UsageError(f"--num-envs is {env.num_envs}, but --in-process steps one world; use --env-args --agents N")
     if env.seed == -1:
@@ -101,13 +107,29 @@ def run(arguments: argparse.Namespace) -> int:
         preload = threading.Thread(target=_preload, daemon=True)
         preload.start()
         statistics = [StatsSideChannel() for _ in range(env.num_envs)]
-        fleet = _open_fleet(config, folder, statistics, in_process=arguments.in_process)
         try:
-            preload.join()
-            return _train(arguments, config, folder, fleet, statistics, console)
+            fleet = _open_fleet(config, folder, statistics, in_process=arguments.in_process)
+            try:
+                preload.join()
+                return _train(arguments, config, folder, fleet, statistics, console)
+            finally:
+                fleet.close()
+                console.close()
         finally:
-            fleet.close()
-            console.close()
+            # A run that failed before it began leaves logs of its players, or else nothing.
+            for path in (folder.run_logs, folder.path):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+
+
+def _require_run(results_dir: Path, run_id: str) -> None:
+    """Raises UsageError unless the run that is to be started from exists."""
+    if not RunFolder(results_dir, run_id).path.is_dir():
+        runs = sorted(path.name for path in results_dir.glob("*") if path.is_dir())
+        raise UsageError(
+            f"--initialize-from {run_id}: there is no such run in {results_dir}{did_you_mean(run_id, runs)} "
+            f"(it has {', '.join(runs) or 'none'})"
+        )
 
 
 def _train(
@@ -124,9 +146,6 @@ def _train(
 
     device = _device(config.torch_settings.device)
     torch.set_num_threads(max(min(torch.get_num_threads() // 2, 4), 1))
-    folder.create()
-    if not config.checkpoint_settings.inference:
-        write_text_whole(folder.configuration, config.to_yaml())
     training = Run(
         config,
         fleet,

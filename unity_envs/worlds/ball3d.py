@@ -34,7 +34,7 @@ Action: 2 continuous numbers, cut to -1..1 here. Not-a-number counts as 0 (Unity
 |-----------|------------|-------------------------------------------------------------------------------------|
 | mass      | 1 kg       | as an episode begins, for its agent. Without effect: the mass cancels out           |
 | scale     | 1          | as an episode begins, for its agent. Above 0; the height of the reset stays         |
-| gravity   | 9.81 m/s^2 | at every step, for all agents at once                                               |
+| gravity   | 9.81 m/s^2 | at every step, for all agents at once (a sampler draws for each)                    |
 
 Timing: a tick is 0.02 s; ticks are counted for all agents together (in Unity by the Academy). Tick t, in this order:
 
@@ -67,20 +67,22 @@ from mlagents_envs.base_env import (
     TerminalSteps,
 )
 
+from bridge.exceptions import UnityEnvironmentException
 from unity_envs.worlds import ball3d_physics as physics
 
 if TYPE_CHECKING:
+    from bridge.codec import Steps
     from bridge.player import EnvironmentParameters
 
 BEHAVIOR = "3DBall?team=0"
-Steps = dict[str, tuple[DecisionSteps, TerminalSteps]]
 
 
 class Ball3D:
     """The world that the text above specifies, with `agents` times `num_areas` agents and one stream of random numbers.
 
     `parameters` offers `get_with_default(key, default)`. Arrays in returned steps are reused: they hold until the next
-    call. Raises ValueError for a scale that is not above 0 and for a parameter that is not finite, as it is read.
+    call. Raises UnityEnvironmentException for a scale that is not above 0 and for a parameter that is not finite, as it
+    is read.
     """
 
     def __init__(self, seed: int, num_areas: int, parameters: EnvironmentParameters, agents: int = 12) -> None:
@@ -193,7 +195,7 @@ class Ball3D:
     def _read(self, key: str, default: float) -> float:
         value = float(self._parameters.get_with_default(key, default))
         if not math.isfinite(value):
-            raise ValueError(f"3DBall: environment parameter {key} must be a finite number, got {value}")
+            raise UnityEnvironmentException(f"3DBall: environment parameter {key} must be finite, got {value}")
         return value
 
     def _read_episode_parameters(self, agents: np.ndarray) -> None:
@@ -201,7 +203,7 @@ class Ball3D:
             self._read("mass", 1.0)  # read although unused: a sampler draws at each read, as in Unity
             scale = self._read("scale", 1.0)
             if scale <= 0.0:
-                raise ValueError(f"3DBall: environment parameter scale must be above 0, got {scale}")
+                raise UnityEnvironmentException(f"3DBall: environment parameter scale must be above 0, got {scale}")
             self._agents["radius"][agent] = 0.5 * scale
 
     def _collect(self) -> Steps:

@@ -10,9 +10,11 @@ All compiled functions are in this one file: numba's cache does not notice a cha
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 TICK = 0.02  # s
 DECISION_PERIOD = 5  # ticks
@@ -28,7 +30,8 @@ ANGULAR_DAMPING = 0.01  # 1/s
 SOLVER_SHARE = 0.8  # of an error, that one solver sweep removes
 FRICTION_SWEEPS = 3  # in the position pass; the velocity pass adds one
 
-# All that an agent carries from tick to tick. `ended`: its terminal is out, and no decision of the next episode yet.
+# All that an agent carries from tick to tick; `agents` below is an array [agents] of it.
+# `ended`: its terminal was sent, or is about to be, and no decision of the next episode was sent yet.
 AGENT = np.dtype(
     [
         ("platform", np.float64, (4,)),  # quaternion x, y, z, w
@@ -41,11 +44,13 @@ AGENT = np.dtype(
     ]
 )
 
+Floats = NDArray[np.float64]
+
 _compiled = njit(cache=True, error_model="numpy")
 
 
 @_compiled
-def uniform(generator, low, high):
+def uniform(generator: NDArray[np.uint64], low: float, high: float) -> float:
     """Next number of U(low, high) from `generator` [1] uint64, which moves on.
 
     SplitMix64: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014;
@@ -60,7 +65,7 @@ def uniform(generator, low, high):
 
 
 @_compiled
-def set_turn(turn, action_z, action_x):
+def set_turn(turn: Floats, action_z: float, action_x: float) -> None:
     """Prepare the turn of one tick, 2 degrees times each action: `turn` [4] = sin, cos of half the angle about z, x.
 
     Actions are cut to -1..1; not-a-number counts as 0.
@@ -71,7 +76,7 @@ def set_turn(turn, action_z, action_x):
 
 
 @_compiled
-def rotate_platform(platform, turn):
+def rotate_platform(platform: Floats, turn: Floats) -> None:
     """Turn `platform` [4] (quaternion x, y, z, w) in place about its own z, then x, by `turn` [4] of set_turn.
 
     The tilt guard leaves out a turn whose quaternion component has passed 0.25 on that side.
@@ -88,14 +93,14 @@ def rotate_platform(platform, turn):
 
 
 @_compiled
-def friction_sweep(push, slip, softness, limit):
+def friction_sweep(push: float, slip: float, softness: float, limit: float) -> float:
     """One sweep along one axis: the impulse `push` after it, for the slip before any push, cut to +-limit."""
     push -= SOLVER_SHARE * softness * (slip + push / softness)
     return min(max(push, -limit), limit)
 
 
 @_compiled
-def advance_ball(ball, platform, radius, gravity):
+def advance_ball(ball: Floats, platform: Floats, radius: float, gravity: float) -> None:
     """Move `ball` [9] (position m, velocity m/s, spin rad/s) in place by one tick; `platform` [4] as already turned.
 
     `radius` m, `gravity` m/s^2 downwards. Impulses are per unit of mass; the mass cancels out.
@@ -191,13 +196,13 @@ def advance_ball(ball, platform, radius, gravity):
 
 
 @_compiled
-def has_failed(ball):
+def has_failed(ball: Floats) -> bool:
     """Whether the ball [9] fell or left the space above the platform."""
     return ball[1] < -2.0 or abs(ball[0]) > 3.0 or abs(ball[2]) > 3.0
 
 
 @_compiled
-def observe(agent, observation):
+def observe(agent: Any, observation: NDArray[np.float32]) -> None:
     """Write the 8 numbers of the agent's observation to `observation` [8]."""
     observation[0], observation[1] = agent.platform[2], agent.platform[0]
     for i in range(6):
@@ -205,7 +210,7 @@ def observe(agent, observation):
 
 
 @_compiled
-def begin_episode(agent, generator):
+def begin_episode(agent: Any, generator: NDArray[np.uint64]) -> None:
     """A fresh platform and ball; the radius is left to the caller, the spin as it was."""
     half_x = 0.5 * math.radians(uniform(generator, -10.0, 10.0))
     half_z = 0.5 * math.radians(uniform(generator, -10.0, 10.0))
@@ -222,7 +227,7 @@ def begin_episode(agent, generator):
 
 
 @_compiled
-def begin_all(agents, generator):
+def begin_all(agents: Any, generator: NDArray[np.uint64]) -> None:
     """Begin an episode for every agent, with nothing to report yet."""
     for i in range(len(agents)):
         begin_episode(agents[i], generator)
@@ -231,14 +236,24 @@ def begin_all(agents, generator):
 
 
 @_compiled
-def set_actions(agents, actions):
+def set_actions(agents: Any, actions: NDArray[np.float32]) -> None:
     """`actions` [agents, 2] hold until the next call, or the agent's next episode."""
     for i in range(len(agents)):
         set_turn(agents[i].turn, np.float64(actions[i, 0]), np.float64(actions[i, 1]))
 
 
 @_compiled
-def run_ticks(agents, tick, generator, gravity, begun, observations, rewards, interrupted, ids):
+def run_ticks(
+    agents: Any,
+    tick: int,
+    generator: NDArray[np.uint64],
+    gravity: float,
+    begun: NDArray[np.int64],
+    observations: NDArray[np.float32],
+    rewards: NDArray[np.float32],
+    interrupted: NDArray[np.bool_],
+    ids: NDArray[np.int32],
+) -> tuple[int, int, int]:
     """Act and simulate until a message is due or an episode begins; returns (next tick, terminals, episodes begun).
 
     Terminals go to the first rows of `observations` [agents, 8], `rewards`, `interrupted`, `ids` [agents], the numbers
@@ -274,14 +289,14 @@ def run_ticks(agents, tick, generator, gravity, begun, observations, rewards, in
 
 
 @_compiled
-def simulate(agents, chosen, gravity):
+def simulate(agents: Any, chosen: NDArray[np.int64], gravity: float) -> None:
     """One tick of physics for the agents numbered in `chosen`."""
     for i in chosen:
         advance_ball(agents[i].ball, agents[i].platform, agents[i].radius, gravity)
 
 
 @_compiled
-def collect_decisions(agents, observations, rewards):
+def collect_decisions(agents: Any, observations: NDArray[np.float32], rewards: NDArray[np.float32]) -> None:
     """Write every decision to `observations` [agents, 8] and `rewards` [agents]; rewards start at 0 again."""
     for i in range(len(agents)):
         agent = agents[i]
