@@ -61,6 +61,7 @@ class BehaviorTrainer:
         capacity = settings.hyperparameters.buffer_size + settings.time_horizon
         self._experience = ExperienceBuffer(spec, capacity if training else 0, len(self._signals), columns)
         self._noted: list[CutTrajectories] = []
+        self._entropy_due = False
         self._next_summary = settings.summary_freq
         self._rewards_since_update: list[NDArray[np.float64]] = []
         self.episodes = 0
@@ -86,9 +87,9 @@ class BehaviorTrainer:
 
     def act(self, slots: NDArray[np.int64], decisions: DecisionSteps) -> ActionTuple:
         """Actions for the agents of `decisions`, noted in their trajectories."""
-        actions, columns, entropy = self.policy.act(decisions)
+        actions, columns = self.policy.act(decisions)
         self._open.store(slots, decisions.obs, columns)
-        self._log("Policy/Entropy", entropy)
+        self._entropy_due = True
         return actions
 
     def _count_episodes(self, episodes: Episodes) -> None:
@@ -108,10 +109,17 @@ class BehaviorTrainer:
                 self._noted.append(cut)
 
     def take_in(self) -> None:
-        """Makes experience of the trajectories that `process` has cut. The loop does this while the players simulate."""
+        """Makes experience of the trajectories that `process` has cut.
+
+        The loop does this while the players simulate, so that nobody waits for it; the normalisers therefore learn of a
+        trajectory one action later.
+        """
         for cut in self._noted:
             self._take_in(cut)
         self._noted.clear()
+        if self._entropy_due:
+            self._log("Policy/Entropy", self.policy.entropy())
+            self._entropy_due = False
 
     def _take_in(self, cut: CutTrajectories) -> None:
         observations = [torch.from_numpy(observation).to(self._device) for observation in cut.observations]

@@ -79,9 +79,10 @@ def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: 
     error = heads.values - target.returns
     squared = error.square()
     if value_clipping:
-        moved = target.values + (heads.values - target.values).clamp(-epsilon, epsilon)
-        squared_moved = (moved - target.returns).square()
-        error = torch.where(squared >= squared_moved, error, 0.0)
+        change = heads.values - target.values
+        squared_moved = (target.values + change.clamp(-epsilon, epsilon) - target.returns).square()
+        # Both sides are the same for a value that moved by less: rounding must not decide that it has no gradient.
+        error = torch.where((squared >= squared_moved) | (change.abs() <= epsilon), error, 0.0)
         squared = torch.maximum(squared, squared_moved)
     return Losses(
         -torch.minimum(surrogate, clipped).mean(),

@@ -28,6 +28,7 @@ class Policy:
         self._generator = generator
         self._device = device
         self._deterministic = deterministic
+        self._acted: tuple[torch.Tensor | None, list[torch.Tensor]] = (None, [])
 
     def columns(self) -> dict[str, tuple[int, Any]]:
         """What `act` wants stored with each step: name to (size, dtype)."""
@@ -41,15 +42,13 @@ class Policy:
         return columns
 
     @torch.inference_mode()
-    def act(self, decisions: DecisionSteps) -> tuple[ActionTuple, dict[str, NDArray[Any]], float]:
-        """Actions for the player, the columns to store [agents, size], and the mean entropy."""
+    def act(self, decisions: DecisionSteps) -> tuple[ActionTuple, dict[str, NDArray[Any]]]:
+        """Actions for the player, and the columns to store [agents, size]."""
         columns: dict[str, NDArray[Any]] = {}
         allowed = None
         if decisions.action_mask is not None:
             columns["allowed"] = ~np.concatenate(decisions.action_mask, axis=1)
             allowed = columns["allowed"]
-        elif self._spec.discrete_size:
-            columns["allowed"] = np.ones((len(decisions), self.columns()["allowed"][0]), np.bool_)
         mean, log_sigma, branches = self._distribution(decisions.obs, allowed)
         actions, log_probs = sample(mean, log_sigma, branches, self._generator, deterministic=self._deterministic)
         columns["continuous"] = actions.continuous.cpu().numpy()
@@ -58,7 +57,13 @@ class Policy:
         for_player = ActionTuple(
             for_environment(actions.continuous).cpu().numpy(), columns["discrete"].astype(np.int32)
         )
-        return for_player, columns, float(entropy(log_sigma, branches))
+        self._acted = (log_sigma, branches)
+        return for_player, columns
+
+    @torch.inference_mode()
+    def entropy(self) -> float:
+        """Mean entropy of the distribution that `act` drew from last; the players need not wait for it."""
+        return float(entropy(*self._acted))
 
     def _distribution(
         self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None

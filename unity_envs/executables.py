@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from unity_envs import worlds
 
 if TYPE_CHECKING:
-    from bridge.player import EnvironmentParameters, World
+    from bridge.player import EnvironmentParameters, MakeWorld, World
 
 
 def names() -> list[str]:
@@ -38,10 +38,10 @@ def path(name: str) -> str:
 
 def main_3dball() -> None:
     """Console script `3DBall`."""
-    sys.exit(_main("3DBall", default_agents=12))
+    sys.exit(_main("3DBall"))
 
 
-def _main(name: str, default_agents: int, arguments: Sequence[str] | None = None) -> int:
+def _main(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run the world `name` as a player until its trainer leaves; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     # The log first: a trainer shows its last lines when the player refuses its arguments.
@@ -56,17 +56,13 @@ def _main(name: str, default_agents: int, arguments: Sequence[str] | None = None
 
     parser = _Parser(
         prog=name,
-        parents=[log_parser],
+        parents=[log_parser, _world_flags()],
         add_help=False,
         allow_abbrev=False,
         description=f"Headless player of {name} for ML-Agents trainers. Other flags of Unity players are ignored.",
     )
     parser.add_argument("--help", action="help", help="show this text and exit")
     parser.add_argument("--mlagents-port", type=_port, metavar="PORT", help="port of the trainer, on this machine")
-    parser.add_argument(
-        "--agents", type=_positive, default=default_agents, metavar="N", help="agents in an area (default %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="used instead of the trainer's seed")
     options, others = parser.parse_known_args(given)
     for other in others:
         if other.startswith("--") and not other.startswith("--mlagents-"):
@@ -80,15 +76,44 @@ def _main(name: str, default_agents: int, arguments: Sequence[str] | None = None
     from bridge.exceptions import UnityException
     from bridge.player import run_player
 
+    make_world = _world_factory(name, options)
+    try:
+        return run_player(make_world, options.mlagents_port)
+    except UnityException as error:
+        parser.exit(1, f"{name}: error: {error}\n")
+
+
+def make_world(name: str, arguments: Sequence[str]) -> MakeWorld:
+    """Return `make_world(seed, num_areas, parameters)` for `name` with the flags that its console script would take.
+
+    Raises ValueError for an unknown name or flag, or a wrong value.
+    """
+    parser = argparse.ArgumentParser(parents=[_world_flags()], add_help=False, allow_abbrev=False, exit_on_error=False)
+    try:
+        options, others = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    if others:
+        known = [flag for action in _world_flags()._actions for flag in action.option_strings]
+        raise ValueError(f"unknown argument {others[0]!r} for {name}: known are {', '.join(known)}")
+    return _world_factory(name, options)
+
+
+def _world_flags() -> argparse.ArgumentParser:
+    """The flags that say which world it is to be."""
+    flags = argparse.ArgumentParser(add_help=False)
+    flags.add_argument("--agents", type=_positive, metavar="N", help="agents in an area (default 12)")
+    flags.add_argument("--seed", type=int, metavar="N", help="used instead of the trainer's seed")
+    return flags
+
+
+def _world_factory(name: str, options: argparse.Namespace) -> MakeWorld:
     make = worlds.make_world_factory(name, options.agents)
 
     def make_world(seed: int, num_areas: int, parameters: EnvironmentParameters) -> World:
         return make(seed if options.seed is None else options.seed, num_areas, parameters)
 
-    try:
-        return run_player(make_world, options.mlagents_port)
-    except UnityException as error:
-        parser.exit(1, f"{name}: error: {error}\n")
+    return make_world
 
 
 class _Parser(argparse.ArgumentParser):

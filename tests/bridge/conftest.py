@@ -95,7 +95,7 @@ class RawPlayer:
         return self.exchange()
 
     def observe(self, *agents, name: str = "Echo?team=0", brain: bool = False, side_channel: bytes = b""):
-        """Sends agents, each a dict of the fields of an AgentInfoProto with `obs`, a list of lists; returns the answer."""
+        """Sends agents, dicts of the fields of an AgentInfoProto and `obs`, a list of lists; returns the answer."""
         message = UnityMessageProto()
         output = message.unity_output
         if brain:

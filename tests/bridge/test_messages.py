@@ -223,8 +223,8 @@ def test_an_observation_holds_either_an_image_or_numbers() -> None:
 def test_the_service(descriptor_set) -> None:
     (service,) = [service for file in descriptor_set.file for service in file.service]
     (method,) = service.method
-    assert messages.EXCHANGE_METHOD == f"/communicator_objects.{service.name}/{method.name}"
-    assert messages.EXCHANGE_METHOD == "/communicator_objects.UnityToExternalProto/Exchange"
+    assert (service.name, method.name) == ("UnityToExternalProto", "Exchange")
+    assert messages.EXCHANGE_METHOD.split("/") == ["", "communicator_objects.UnityToExternalProto", "Exchange"]
     assert method.input_type == method.output_type == ".communicator_objects.UnityMessageProto"
     assert not method.client_streaming
     assert not method.server_streaming
@@ -245,7 +245,15 @@ def test_the_bytes_of_a_message() -> None:
 
 @pytest.mark.parametrize(
     ("version", "compatible"),
-    [("1.5.0", True), ("1.0.0", True), ("1.99.7", True), ("2.0.0", False), ("0.15.0", False), ("", False), ("x", False)],
+    [
+        ("1.5.0", True),
+        ("1.0.0", True),
+        ("1.99.7", True),
+        ("2.0.0", False),
+        ("0.15.0", False),
+        ("", False),
+        ("x", False),
+    ],
 )
 def test_the_major_version_decides(version: str, compatible: bool) -> None:
     assert messages.is_compatible(version) is compatible

@@ -44,7 +44,7 @@ def terminal_steps(spec, observations, ids, rewards=0.0, interrupted=False, grou
 
 
 class EchoWorld:
-    """Two agents that observe their last action (2 numbers) and are rewarded with the number of steps since the reset."""
+    """Two agents that observe their last action (2 numbers); the reward is the number of steps since the reset."""
 
     def __init__(self, seed, num_areas, parameters):
         self.seed, self.num_areas, self.parameters = seed, num_areas, parameters
@@ -69,10 +69,10 @@ class ToyWorld:
 
     A function of `arrays` alone, but for the environment parameter "wind", which is read at each reset.
 
-    - Walker, two agents an area: a vector and a matrix; two continuous actions and branches of 3 and 2. Walker 0 ends in
-      every third message, and decides in it as well. In every fifth message no walker decides.
-    - Jumper, one agent: a number; one branch of 4, of which the last is forbidden. It is in every second message, and is
-      interrupted and replaced by one with a new id in every sixth.
+    - Walker, two agents an area: a vector and a matrix; two continuous actions and branches of 3 and 2. Walker 0 ends
+      in every third message, and decides in it as well. In every fifth message no walker decides.
+    - Jumper, one agent: a number; one branch of 4, of which the last is forbidden. It is in every second message, and
+      is interrupted and replaced by one with a new id in every sixth.
     """
 
     def __init__(self, seed, num_areas, parameters):

@@ -351,11 +351,12 @@ def test_the_trainers_own_network_can_be_exported(tmp_path: Path, case):
     torch.manual_seed(0)
     network = ActorCritic(spec, NetworkSettings(normalize=True, hidden_units=32, num_layers=2), ["extrinsic"])
     observations = [3 * torch.randn(100, *observation.shape) + 1 for observation in spec.observation_specs]
-    network.update_normalizers(observations)
+    network.actor.update_normalizers(observations)
 
     @torch.no_grad()
     def policy(observations, allowed):
-        mean, logits, _ = network([torch.from_numpy(values) for values in observations])
+        inputs = network.actor.prepare([torch.from_numpy(values) for values in observations])
+        mean, logits = network.actor.heads(network.actor.encode(inputs))
         continuous = None if mean is None else (mean.clamp(-3, 3) / 3).numpy()
         if allowed is None:
             return continuous, None

@@ -71,7 +71,7 @@ def test_an_own_critic_does_not_depend_on_the_actor() -> None:
     network = ActorCritic(spec([(3,)], 2), NetworkSettings(hidden_units=5), ["extrinsic"])
     observations = [torch.ones(4, 3)]
     before = network.values(observations)
-    assert before.shape == (1, 4)
+    assert before.shape == (4, 1)
     with torch.no_grad():
         network.actor.body[0].bias += 1
     assert torch.equal(network.values(observations), before)
