@@ -210,9 +210,9 @@ class StepsEncoder:
     """Arrays of one behavior to AgentInfoProtos; what is the same for every agent is written once and copied."""
 
     def __init__(self, spec: BehaviorSpec) -> None:
-        self._template = AgentInfoProto()
+        self.template = AgentInfoProto()
         for observation_spec in spec.observation_specs:
-            observation = self._template.observations.add()
+            observation = self.template.observations.add()
             observation.shape.extend(observation_spec.shape)
             observation.compression_type = COMPRESSION_NONE
             observation.dimension_properties.extend(int(flag) for flag in observation_spec.dimension_property)
@@ -242,7 +242,7 @@ class StepsEncoder:
         groups, group_rewards = steps.group_id.tolist(), steps.group_reward.tolist()
         for row in range(count):
             agent = agents.add()
-            agent.CopyFrom(self._template)
+            agent.CopyFrom(self.template)
             agent.reward = rewards[row]
             agent.id = ids[row]
             agent.group_id = groups[row]

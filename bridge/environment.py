@@ -3,7 +3,7 @@
 import atexit
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -78,13 +78,15 @@ class UnityEnvironment(SteppedEnvironment):
             raise UnityEnvironmentException(
                 f"worker_id is {worker_id}, but the Unity Editor can only be worker 0; give file_name to start players"
             )
+        if not -(2**31) <= seed < 2**31:
+            raise UnityEnvironmentException(f"seed is {seed}, but the protocol carries {-(2**31)} to {2**31 - 1}")
         super().__init__()
         self._timeout = timeout_wait
         self._side_channels = SideChannelManager(side_channels)
         self._capabilities: Any = None
-        self._announced: dict[str, Any] = {}  # brain parameters by behavior
+        self._announced: dict[str, Any] = {}  # brain parameters of behaviors of which no agent was seen yet
         self._needs_reset = True
-        self._is_silent = False
+        self._player_hears = False  # that it is to leave: it calls
         self._player: Player | None = None
         self._server: PlayerServer | None = None
 
@@ -132,11 +134,11 @@ class UnityEnvironment(SteppedEnvironment):
         player, self._player = self._player, None
         if server is None:
             return
-        if player is not None:
-            # One that never called, or stopped calling, will not hear that it is to leave.
-            listens = server.connected and not self._is_silent
-            player.stop(min(self._timeout, _LEAVE_SECONDS) if listens else 0)
-        server.close()
+        try:
+            if player is not None:
+                player.stop(min(self._timeout, _LEAVE_SECONDS) if self._player_hears else 0)
+        finally:
+            server.close()
 
     def send_close(self) -> None:
         """The first half of `close`: the player is told."""
@@ -164,20 +166,15 @@ class UnityEnvironment(SteppedEnvironment):
         self._steps = {}
         self._needs_reset = True
         output = self._receive(self._timeout, self._describe_silence).unity_output
-        for brain in output.rl_initialization_output.brain_parameters:
-            self._announced[brain.brain_name] = brain
         self._side_channels.process_side_channel_message(output.rl_output.side_channel)
-        steps: Steps = {}
-        for name, agents in output.rl_output.agentInfos.items():
-            if not agents.value:
-                continue
-            if name not in self._specs:
-                if name not in self._announced:
-                    raise UnityCommunicationException(
-                        f"the player sent agents of behavior '{name}' before its brain parameters"
-                    )
-                self._specs[name] = behavior_spec_from_message(self._announced[name], agents.value[0])
-            steps[name] = decode_steps(name, self._specs[name], agents.value)
+        agents = output.rl_output.agentInfos
+        self._add_specs(output.rl_initialization_output.brain_parameters, agents)
+        # In the order of the specifications: a map has none that could be relied on.
+        steps = {
+            name: decode_steps(name, spec, agents[name].value)
+            for name, spec in self._specs.items()
+            if name in agents and agents[name].value
+        }
         self._steps = steps
         self._needs_reset = False
         return steps
@@ -217,6 +214,18 @@ class UnityEnvironment(SteppedEnvironment):
         self._live_server().send(answer.SerializeToString())
         self._receive(self._timeout, self._describe_stall)  # held until the first reset
 
+    def _add_specs(self, brain_parameters: Iterable[Any], agents: Mapping[str, Any]) -> None:
+        for brain in brain_parameters:
+            if brain.brain_name not in self._specs:
+                self._announced[brain.brain_name] = brain
+        for name in [name for name in self._announced if name in agents and agents[name].value]:
+            self._specs[name] = behavior_spec_from_message(self._announced.pop(name), agents[name].value[0])
+        for name in agents:
+            if name not in self._specs and agents[name].value:
+                raise UnityCommunicationException(
+                    f"the player sent agents of behavior '{name}' before its brain parameters"
+                )
+
     def _send(self, command: int) -> None:
         message = UnityMessageProto()
         message.header.status = STATUS_OK
@@ -235,11 +244,12 @@ class UnityEnvironment(SteppedEnvironment):
         try:
             data = server.receive(timeout, describe_silence)
         except UnityTimeOutException:
-            self._is_silent = True
+            self._player_hears = False
             raise
         except UnityEnvironmentException as gone:
+            self._player_hears = False
             raise UnityEnvironmentException(self._describe_end(str(gone))) from None
-        self._is_silent = False
+        self._player_hears = True
         try:
             message = UnityMessageProto.FromString(data)
         except DecodeError as error:

@@ -37,7 +37,6 @@ class InProcessEnvironment(SteppedEnvironment):
         self._actions.clear()
         self._send_side_channels()
         self._next = self._live_world().reset()
-        self._needs_reset = False
 
     def send_step(self) -> None:
         """Simulates until at least one agent has something to report."""
@@ -54,6 +53,7 @@ class InProcessEnvironment(SteppedEnvironment):
         self._specs.update(self._live_world().behavior_specs)
         self._actions.clear()
         self._steps = {}
+        self._needs_reset = True  # unless everything is right
         steps: Steps = {}
         for name, (decisions, terminals) in self._next.items():
             if len(decisions) + len(terminals) == 0:
@@ -61,6 +61,7 @@ class InProcessEnvironment(SteppedEnvironment):
             check_steps(name, self._specs[name], decisions, terminals)
             steps[name] = _with_masks(self._specs[name], decisions), terminals
         self._steps = steps
+        self._needs_reset = False
         return steps
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -71,7 +72,6 @@ class InProcessEnvironment(SteppedEnvironment):
         """Takes up `state`; the steps that were outstanding then are the current ones again."""
         self._send_side_channels()
         self._next = self._live_world().load_state(state)
-        self._needs_reset = False
         return self.receive_steps()
 
     def close(self) -> None:

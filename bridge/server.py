@@ -111,11 +111,6 @@ class PlayerServer:
                 raise PortInUseError(worker_id, _port_in_use(port))
         self._server.start()
 
-    @property
-    def connected(self) -> bool:
-        """Whether a player has called."""
-        return self._peer is not None
-
     def _exchange(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call, peer = _Call(), context.peer()
         with self._lock:

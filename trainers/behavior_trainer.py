@@ -14,7 +14,6 @@ from trainers import ppo
 from trainers.config import TrainerSettings
 from trainers.distributions import Actions
 from trainers.errors import UsageError
-from trainers.export import actor_arrays, export_onnx, verify_onnx
 from trainers.losses import Target
 from trainers.networks import ActorCritic
 from trainers.policy import Policy
@@ -237,6 +236,8 @@ class BehaviorTrainer:
 
     def export(self, path: Path) -> None:
         """Writes the policy as an ONNX model for Unity and checks it against this one."""
+        from trainers.export import actor_arrays, export_onnx, verify_onnx  # onnx need not be there when training starts
+
         export_onnx(actor_arrays(self.policy.network), self._spec, path)
         verify_onnx(path, self._spec, self.policy.deterministic_actions)
 

@@ -1,6 +1,7 @@
 """Opens what `--env` names: a Unity build, any executable that speaks the protocol, a built-in environment, or the Unity Editor."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bridge.executable_lookup import ExecutableNotFoundError, find_executable
@@ -93,3 +94,43 @@ def open_environment(
         num_areas=num_areas,
         wait_for_editor=wait_for_editor,
     )
+
+
+def open_together(open_one: Callable[[int], SteppedEnvironment], count: int) -> list[SteppedEnvironment]:
+    """`open_one(worker_id)` for `count` workers at the same time, so that players load side by side.
+
+    Raises what the first failure raised, or KeyboardInterrupt, without waiting for the others, and closes these.
+    """
+    if count == 1:
+        return [open_one(0)]  # in this thread, where Ctrl-C reaches it
+    opened: dict[int, SteppedEnvironment] = {}
+    failures: list[BaseException] = []
+    lock = threading.Lock()
+
+    def attempt(worker_id: int) -> None:
+        try:
+            environment = open_one(worker_id)
+        except BaseException as error:
+            failures.append(error)
+            return
+        with lock:
+            if not failures:
+                opened[worker_id] = environment
+                return
+        environment.close()
+
+    # Daemons: a player that was given up, but has yet to connect, must not keep this program from ending.
+    threads = [threading.Thread(target=attempt, args=(worker_id,), daemon=True) for worker_id in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        while not failures and (working := [thread for thread in threads if thread.is_alive()]):
+            working[0].join(0.05)
+    except BaseException as error:
+        failures.append(error)
+    if failures:
+        with lock:
+            for environment in opened.values():
+                environment.close()
+        raise failures[0]
+    return [opened[worker_id] for worker_id in range(count)]

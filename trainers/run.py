@@ -76,11 +76,10 @@ class Run:
         except (UnityException, UsageError):
             if self._save_all(final=False):
                 self._console.info(f"What was learnt so far is saved in {self._folder.path}; --resume goes on from it.")
+            self._write_timers()
             raise
-        finally:
-            if self._begun:
-                self._write_timers()
         self._save_all(final=True)
+        self._write_timers()
         self._report_end()
 
     # ---- the loop ----
@@ -288,7 +287,9 @@ class Run:
 
     def _save_all(self, *, final: bool) -> bool:
         """Writes a checkpoint and an ONNX model of every behavior; False when there is nothing to save."""
-        if not self._begun or not self._training or not any(trainer.step for trainer in self._trainers.values()):
+        if not self._begun or not self._training:
+            return False
+        if not final and not any(trainer.step for trainer in self._trainers.values()):
             return False
         with self._timers.phase("save"):
             worlds = self._world_states()
@@ -320,12 +321,14 @@ class Run:
                     self._console.info(f"{name}. Episodes: {trainer.episodes}. Mean Reward: {mean:.3f}. Not Training.")
                 else:
                     self._console.info(f"{name}. No episode was completed. Not Training.")
-            elif trainer.step:
+            else:
                 self._console.info(f"Exported {self._folder.model(name)}")
             if trainer.report is not None:
                 trainer.report.close()
 
     def _write_timers(self) -> None:
+        if not self._begun:
+            return
         write_text_whole(self._folder.timers, json.dumps(self._timers.to_dict(), indent=2))
 
     # ---- Ctrl-C ----

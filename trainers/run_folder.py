@@ -66,7 +66,7 @@ class RunFolder:
             near = near_names(self.run_id, runs)
             names = [*near, *(run for run in runs if run not in near)]
             shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            problem = "holds logs of players only" if self.path.is_dir() else "does not exist"
+            problem = "holds no training" if self.path.is_dir() else "does not exist"
             raise UsageError(
                 f"there is no run '{self.run_id}' to resume: {self.path} {problem}; leave out --resume, "
                 f"or give the --run-id of a run that exists (in {self.results_dir}: {shown or 'none'})"
@@ -82,8 +82,8 @@ class RunFolder:
 
     def _holds_only_player_logs(self) -> bool:
         """Whether this is what a run leaves whose players did not start: it may be tried again under the same name."""
-        files = [path for path in self.path.rglob("*") if not path.is_dir()]
-        return bool(files) and all(path.parent == self.run_logs and path.name.startswith("Player-") for path in files)
+        files = (path for path in self.path.rglob("*") if not path.is_dir())
+        return all(path.parent == self.run_logs and path.name.startswith("Player-") for path in files)
 
     def create(self) -> None:
         """Make the folders. With `force`, the old run's TensorBoard events and status go, its checkpoints stay."""

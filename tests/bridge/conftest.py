@@ -12,12 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-import grpc
 import pytest
 
 import bridge
 from bridge.environment import UnityEnvironment
-from bridge.messages import EXCHANGE_METHOD, UnityMessageProto, capabilities
 from bridge.ports import find_free_port
 
 HERE = Path(__file__).parent
@@ -25,13 +23,21 @@ REPOSITORY = Path(bridge.__file__).parents[1]
 LIMIT = 20  # seconds that anything may take
 
 
-@pytest.fixture(scope="session")
-def toy() -> ModuleType:
-    """The module toy_worlds.py."""
-    spec = importlib.util.spec_from_file_location("toy_worlds", HERE / "toy_worlds.py")
+def load(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def toy() -> ModuleType:
+    """The module toy_worlds.py."""
+    return load("toy_worlds")
+
+
+RawPlayer = load("raw_player").RawPlayer
 
 
 @pytest.fixture
@@ -53,69 +59,6 @@ def wait_for() -> Callable[..., bool]:
         return True
 
     return wait
-
-
-class RawPlayer:
-    """A player's end of the wire that sends what it is told, right or wrong."""
-
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        options = [
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.use_local_subchannel_pool", 1),  # else players of one process share a connection
-            ("grpc.initial_reconnect_backoff_ms", 50),  # some dial before anybody listens
-            ("grpc.max_reconnect_backoff_ms", 50),
-        ]
-        self._channel = grpc.insecure_channel(f"{host}:{port}", options=options)
-        self._call = self._channel.unary_unary(EXCHANGE_METHOD)
-
-    def begin(self, message=None, status: int = 200) -> Future:
-        """Sends a message; the call's future gives the answer's bytes."""
-        message = UnityMessageProto() if message is None else message
-        message.header.status = status
-        return self._call.future(message.SerializeToString(), timeout=LIMIT, wait_for_ready=True)
-
-    def exchange(self, message=None, status: int = 200):
-        return UnityMessageProto.FromString(self.begin(message, status).result())
-
-    def introduce(self, version: str = "1.5.0", **capable: bool):
-        """Message 1 of the handshake; returns the answer."""
-        message = UnityMessageProto()
-        hello = message.unity_output.rl_initialization_output
-        hello.name, hello.communication_version, hello.package_version = "AcademySingleton", version, "3.0.0"
-        hello.capabilities.CopyFrom(capabilities())
-        for name, value in capable.items():
-            setattr(hello.capabilities, name, value)
-        return self.exchange(message)
-
-    def connect(self):
-        """The whole handshake; returns the answer to message 2, the first reset."""
-        self.introduce()
-        return self.exchange()
-
-    def observe(self, *agents, name: str = "Echo?team=0", brain: bool = False, side_channel: bytes = b""):
-        """Sends agents, dicts of the fields of an AgentInfoProto and `obs`, a list of lists; returns the answer."""
-        message = UnityMessageProto()
-        output = message.unity_output
-        if brain:
-            parameters = output.rl_initialization_output.brain_parameters.add()
-            parameters.brain_name = name
-            parameters.action_spec.num_continuous_actions = 2
-        infos = output.rl_output.agentInfos[name].value
-        for agent in agents:
-            info = infos.add()
-            for observation in agent.pop("obs"):
-                proto = info.observations.add()
-                proto.shape.append(len(observation))
-                proto.float_data.data.extend(observation)
-            for field, value in agent.items():
-                setattr(info, field, value)
-        output.rl_output.side_channel = side_channel
-        return self.exchange(message)
-
-    def close(self) -> None:
-        self._channel.close()
 
 
 @pytest.fixture
@@ -161,9 +104,10 @@ def unity_environment() -> Iterator[Callable[..., UnityEnvironment]]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., Path]:
-    """`program(text)` writes an executable Python file that knows `toy_worlds` and everything of `bridge.player`.
+    """`program(text)` writes an executable Python file.
 
-    `port` in it is the number after --mlagents-port.
+    In it `port` is the number after --mlagents-port; where it says `run_player` or `RawPlayer`, it knows `toy_worlds`
+    and all of `bridge.player`, or the raw player.
     """
     if sys.platform == "win32":
         pytest.skip("the players are scripts with a first line that says what runs them")
@@ -175,10 +119,12 @@ def program(tmp_path: Path) -> Callable[..., Path]:
             #!{sys.executable}
             import os, sys, time
             sys.path[:0] = {[str(REPOSITORY), str(HERE)]!r}
-            import toy_worlds
-            from bridge.player import *
-            port = port_from_arguments(sys.argv)
+            port = int(sys.argv[sys.argv.index("--mlagents-port") + 1])
         """
+        if "run_player" in text:
+            head += "    import toy_worlds\n            from bridge.player import *\n"
+        if "RawPlayer" in text:
+            head += "    from raw_player import RawPlayer\n"
         path.write_text(textwrap.dedent(head) + textwrap.dedent(text), newline="")
         path.chmod(0o755)
         return path

@@ -34,8 +34,7 @@ from bridge.messages import COMPRESSION_PNG, AgentInfoProto, BrainParametersProt
 NAME = "Walker?team=0"
 FLAGS = DimensionProperty
 
-settings.register_profile("codec", deadline=None, max_examples=60)
-settings.load_profile("codec")
+examples = settings(deadline=None, max_examples=60)
 
 
 # ---- what hypothesis makes up ----
@@ -107,6 +106,7 @@ def assert_equal(seen, sent) -> None:
 
 
 class TestRoundTrip:
+    @examples
     @given(behaviors())
     def test_of_steps(self, behavior) -> None:
         spec, decisions, terminals = behavior
@@ -121,6 +121,7 @@ class TestRoundTrip:
             for ours, theirs in zip(seen_decisions.action_mask, decisions.action_mask, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
 
+    @examples
     @given(behaviors().filter(lambda behavior: len(behavior[1]) + len(behavior[2])))
     def test_of_specifications(self, behavior) -> None:
         output = over_the_wire(*behavior).unity_output
@@ -129,6 +130,7 @@ class TestRoundTrip:
         assert brain.brain_name == NAME
         assert seen == behavior[0]
 
+    @examples
     @given(action_specs, st.integers(1, 4), st.data())
     def test_of_actions(self, spec: ActionSpec, agents: int, data) -> None:
         continuous = data.draw(arrays(agents, spec.continuous_size))

@@ -84,8 +84,9 @@ class TestAddresses:
                 address, _, port = local.partition(":")
                 if state == "0A" and int(port, 16) == free_port:
                     listening.add(address)
-        loopback = {"0100007F"} | ({"0" * 24 + "01000000"} if ports.ipv6_loopback_exists() else set())
-        assert listening == loopback
+        ipv4, ipv6 = {"0100007F", "0" * 16 + "FFFF00000100007F"}, {"0" * 24 + "01000000"}  # 127.0.0.1 has two spellings
+        assert listening & ipv4
+        assert listening - ipv4 == (ipv6 if ports.ipv6_loopback_exists() else set())
 
     def test_another_address_of_this_machine_is_refused(self, serve, free_port: int) -> None:
         serve()
@@ -106,7 +107,6 @@ class TestPort:
         text = str(error.value)
         assert text.startswith(f"port {free_port} is in use")
         assert "--base-port" in text
-        assert sys.platform != "linux" or f"by process {os.getpid()}" in text
         assert isinstance(error.value, UnityWorkerInUseException)
 
     def test_two_servers_do_not_share_one(self, serve) -> None:
@@ -118,7 +118,8 @@ class TestPort:
         serve()
         code = f"import sys; sys.path.insert(0, {REPOSITORY!r}); from bridge.server import *; PlayerServer({free_port})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
-        assert f"PortInUseError: port {free_port} is in use" in done.stderr
+        by = f" by process {os.getpid()} (" if sys.platform == "linux" else ""
+        assert f"PortInUseError: port {free_port} is in use{by}" in done.stderr
 
     def test_one_that_is_taken_between_the_look_and_the_leap(self, serve, free_port: int, monkeypatch) -> None:
         monkeypatch.setattr("bridge.server.port_is_free", lambda port: True)
@@ -172,7 +173,7 @@ class TestConversation:
     def test_a_fast_player_is_never_taken_for_gone(self, serve, free_port: int, raw_player) -> None:
         """Its next call comes before the server hears that the last one has ended."""
         server, player = serve(), raw_player(free_port)
-        rounds = 2000
+        rounds = 1000
 
         def answer() -> None:
             for _ in range(rounds):
@@ -222,7 +223,7 @@ class TestWaiting:
     def test_the_time_limit_holds_and_the_text_is_the_callers(self, serve) -> None:
         server = serve()
         started = time.monotonic()
-        with pytest.raises(UnityTimeOutException, match="^nobody there$"):
+        with pytest.raises(UnityTimeOutException, match=r"^nobody there$"):
             server.receive(0.3, lambda: "nobody there")
         assert 0.3 <= time.monotonic() - started < 1.0
         with pytest.raises(UnityTimeOutException, match=r"within 0\.1 s"):

@@ -5,7 +5,7 @@ import math
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.exceptions import UnityCommunicationException, UnityException, UnitySideChannelException
@@ -63,6 +63,7 @@ class TestValues:
             "01 feffffff 0000803f 04000000 6d617373 02000000 0000803f 000000c0".replace(" ", "")
         )
 
+    @settings(deadline=None)
     @given(
         st.booleans(),
         st.integers(-(2**31), 2**31 - 1),

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,12 @@ def runs(python: Path | str, version: str) -> bool:
 
 
 def combinations() -> list[object]:
-    """The running Python with every protobuf, each other Python with one of them, in turn."""
+    """The running Python with each protobuf but its own, which the rest of this run has; other Pythons with one each."""
     pythons = find_pythons()
+    own_major = metadata.version("protobuf").split(".")[0]
+    pairs = [(RUNNING, protobuf) for protobuf in PROTOBUFS if protobuf.split(".")[0] != own_major]
     others = [version for version in pythons if version != RUNNING]
-    pairs = [(RUNNING, protobuf) for protobuf in PROTOBUFS]
-    pairs += [(version, PROTOBUFS[turn % len(PROTOBUFS)]) for turn, version in enumerate(others)]
+    pairs += [(version, PROTOBUFS[-1 - turn % len(PROTOBUFS)]) for turn, version in enumerate(others)]
     return [
         pytest.param(pythons[version], version, protobuf, id=f"python{version}-protobuf{protobuf}")
         for version, protobuf in pairs

@@ -29,6 +29,12 @@ from trainers.run import Run
 from trainers.run_folder import RunFolder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_core() -> None:
+    """As `mlbridge learn` does: for networks of this size, threads cost more than they bring."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Write `run.yaml` into an empty working folder; returns its relative path, which is what messages show."""
@@ -47,13 +53,14 @@ def new_run(tmp_path: Path) -> Callable[..., RunFolder]:
         run = RunFolder(tmp_path / "results", run_id)
         run.validate(resume, force)
         run.create()
+        run.configuration.touch()
         return run
 
     return make
 
 
 class ToyWorld:
-    """Agents see +1 or -1 and are paid 1 for saying which (0 for -1, 1 for +1), else 0, in episodes of 1 to 3 decisions.
+    """Agents see +1 or -1 and are paid 1 for saying which (0 for -1, 1 for +1), in episodes of 1 to 3 decisions.
 
     All agents decide in each message. `behaviors`: name to the number of the message in which its agents appear.
     `at_message` is called with the number of each message that is about to go out.

@@ -82,7 +82,10 @@ def test_the_lines_are_those_of_ml_agents(train: Callable[..., Any], toy_world: 
     assert "[INFO] Connected new brain: Toy?team=0" in lines
     summaries = [line for line in lines if "Step: " in line]
     assert [int(re.search(r"Step: (\d+)", line)[1]) for line in summaries] == [100, 200]
-    pattern = r"\[INFO\] Toy\. Step: \d+\. Time Elapsed: \d+\.\d{3} s\. Mean Reward: -?\d\.\d{3}\. Std of Reward: \d\.\d{3}\. Training\."
+    pattern = (
+        r"\[INFO\] Toy\. Step: \d+\. Time Elapsed: \d+\.\d{3} s\. "
+        r"Mean Reward: \d\.\d{3}\. Std of Reward: \d\.\d{3}\. Training\."
+    )
     assert all(re.fullmatch(pattern, line) for line in summaries)
     assert re.fullmatch(r"\[INFO\] Exported .*Toy\.onnx", lines[-1])
 

@@ -59,6 +59,20 @@ def test_a_run_that_exists_needs_resume_or_force(new_run: Callable[..., RunFolde
     new_run(force=True)
 
 
+def test_a_folder_with_nothing_but_logs_of_players_is_no_run_yet(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "results", "first")
+    run.run_logs.mkdir(parents=True)
+    for _ in range(2):
+        run.validate(resume=False, force=False)
+        with pytest.raises(UsageError, match=r"no run 'first' to resume: .* holds no training"):
+            run.validate(resume=True, force=False)
+        (run.run_logs / "Player-0.log").touch()  # a player that did not start
+    run.configuration.touch()
+    with pytest.raises(UsageError, match="exists already"):
+        run.validate(resume=False, force=False)
+    run.validate(resume=True, force=False)
+
+
 def test_resume_needs_a_run_and_names_those_there_are(new_run: Callable[..., RunFolder], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"in .*results: none"):
         new_run(resume=True)

@@ -1,4 +1,4 @@
-"""The `mlbridge` command: one module a subcommand, each with `HELP`, `add_arguments(parser)` and `run(arguments) -> exit code`."""
+"""The `mlbridge` command: a module for each subcommand, with `add_arguments(parser)` and `run(arguments) -> code`."""
 
 import argparse
 import importlib
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bridge import __version__
 from bridge.exceptions import UnityException
-from trainers.errors import UsageError
+from trainers.errors import UsageError, did_you_mean
 
 _COMMANDS = {
     "learn": "train agents in an environment",
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _Parser(prog="mlbridge", description="Train Unity ML-Agents environments with PyTorch.")
     parser.add_argument("--version", action="version", version=f"mlbridge {__version__}")
+    command: argparse.ArgumentParser = parser
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in _COMMANDS.items():
         # Only the command that is asked for is imported: each brings the libraries that it needs.
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
         else:
             subparsers.add_parser(name, help=text)
-    options = parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        hint = did_you_mean(unknown[0], command._option_string_actions)
+        command.error(f"unknown argument {unknown[0]}{hint}")
     try:
         return int(options.run(options))
     except (UsageError, UnityException) as error:
@@ -53,7 +57,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mlbridge {options.command}: interrupted", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,53 +2,57 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import logging
 import random
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge import API_VERSION, __version__
 from bridge.side_channels import EngineConfigurationChannel, EnvironmentParametersChannel, StatsSideChannel
 from trainers.checkpoint import RunFolder
-from trainers.config import RunConfig, load_config
+from trainers.config import NetworkSettings, RunConfig, load_config
 from trainers.console import Console, make_console
-from trainers.environments import choose, open_environment
+from trainers.environments import choose, open_environment, open_together
 from trainers.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from bridge.fleet import Fleet
+    from bridge.stepped_environment import SteppedEnvironment
 
-# Flag: (path in the configuration, what argparse is told). A flag that is not given leaves the configuration's value.
-_BEHAVIORS = ("behaviors", "*", "network_settings")
-_FLAGS: list[tuple[str, tuple[str, ...], dict[str, Any]]] = [
-    ("--env", ("env_settings", "env_path"), {"metavar": "PATH_OR_NAME", "help": "a build, any executable, or a built-in environment; none: the Unity Editor"}),
-    ("--run-id", ("checkpoint_settings", "run_id"), {"metavar": "ID", "help": "name of the run and its folder", "default": "ppo"}),
-    ("--resume", ("checkpoint_settings", "resume"), {"action": "store_true", "help": "go on from the run's last checkpoint"}),
-    ("--force", ("checkpoint_settings", "force"), {"action": "store_true", "help": "start anew in a folder that exists"}),
-    ("--initialize-from", ("checkpoint_settings", "initialize_from"), {"metavar": "RUN_ID", "help": "start from the networks of another run"}),
-    ("--inference", ("checkpoint_settings", "inference"), {"action": "store_true", "help": "play without learning, until Ctrl-C; with --resume"}),
-    ("--deterministic", (*_BEHAVIORS, "deterministic"), {"action": "store_true", "help": "always take the most probable action"}),
-    ("--results-dir", ("checkpoint_settings", "results_dir"), {"metavar": "FOLDER", "help": "where run folders are", "default": "results"}),
-    ("--seed", ("env_settings", "seed"), {"type": int, "metavar": "N", "help": "random seed; -1: a random one", "default": -1}),
-    ("--num-envs", ("env_settings", "num_envs"), {"type": int, "metavar": "N", "help": "players at the same time", "default": 1}),
-    ("--num-areas", ("env_settings", "num_areas"), {"type": int, "metavar": "N", "help": "copies of the training area in each player", "default": 1}),
-    ("--base-port", ("env_settings", "base_port"), {"type": int, "metavar": "PORT", "help": "first port; without it the first free one from the default on", "default": 5005}),
-    ("--timeout-wait", ("env_settings", "timeout_wait"), {"type": int, "metavar": "SECONDS", "help": "longest wait for a player", "default": 60}),
-    ("--width", ("engine_settings", "width"), {"type": int, "metavar": "PIXELS", "help": "window width", "default": 84}),
-    ("--height", ("engine_settings", "height"), {"type": int, "metavar": "PIXELS", "help": "window height", "default": 84}),
-    ("--quality-level", ("engine_settings", "quality_level"), {"type": int, "metavar": "N", "help": "Unity quality level", "default": 5}),
-    ("--time-scale", ("engine_settings", "time_scale"), {"type": float, "metavar": "X", "help": "how much faster than real time", "default": 20.0}),
-    ("--target-frame-rate", ("engine_settings", "target_frame_rate"), {"type": int, "metavar": "N", "help": "frames/s, -1: no limit", "default": -1}),
-    ("--capture-frame-rate", ("engine_settings", "capture_frame_rate"), {"type": int, "metavar": "N", "help": "frames/s of game time", "default": 60}),
-    ("--no-graphics", ("engine_settings", "no_graphics"), {"action": "store_true", "help": "start players without a window"}),
-    ("--no-graphics-monitor", ("engine_settings", "no_graphics_monitor"), {"action": "store_true", "help": "window for the first player only"}),
-    ("--torch-device", ("torch_settings", "device"), {"metavar": "DEVICE", "help": "cpu, cuda, cuda:0 ...; none: cuda where there is one"}),
-    ("--debug", ("debug",), {"action": "store_true", "help": "say more, with times"}),
-    ("--env-args", ("env_settings", "env_args"), {"nargs": argparse.REMAINDER, "metavar": "...", "help": "everything after this flag goes to the players"}),
-]  # fmt: skip
+# Flag, section of the configuration, what stands for its value in --help (None: a switch), help. Its key in that
+# section is the flag's name, but for _KEYS. A flag that is not given leaves the configuration's value.
+_FLAGS: list[tuple[str, str, str | None, str]] = [
+    ("--env", "env_settings", "PATH_OR_NAME", "a build, any executable, or a built-in environment; none: the Editor"),
+    ("--run-id", "checkpoint_settings", "ID", "name of the run and its folder"),
+    ("--resume", "checkpoint_settings", None, "go on from the run's last checkpoint"),
+    ("--force", "checkpoint_settings", None, "start anew in a folder that exists"),
+    ("--initialize-from", "checkpoint_settings", "RUN_ID", "start from the networks of another run"),
+    ("--inference", "checkpoint_settings", None, "play without learning, until Ctrl-C; with --resume"),
+    ("--deterministic", "network_settings", None, "always take the most probable action"),
+    ("--results-dir", "checkpoint_settings", "FOLDER", "where run folders are"),
+    ("--seed", "env_settings", "N", "random seed; -1: a random one"),
+    ("--num-envs", "env_settings", "N", "players at the same time"),
+    ("--num-areas", "env_settings", "N", "copies of the training area in each player"),
+    ("--base-port", "env_settings", "PORT", "first port; without it the first free one from the default on"),
+    ("--timeout-wait", "env_settings", "SECONDS", "longest wait for a player"),
+    ("--width", "engine_settings", "PIXELS", "window width"),
+    ("--height", "engine_settings", "PIXELS", "window height"),
+    ("--quality-level", "engine_settings", "N", "Unity quality level"),
+    ("--time-scale", "engine_settings", "X", "how much faster than real time"),
+    ("--target-frame-rate", "engine_settings", "N", "frames/s, -1: no limit"),
+    ("--capture-frame-rate", "engine_settings", "N", "frames/s of game time"),
+    ("--no-graphics", "engine_settings", None, "start players without a window"),
+    ("--no-graphics-monitor", "engine_settings", None, "window for the first player only"),
+    ("--torch-device", "torch_settings", "DEVICE", "cpu, cuda, cuda:0 ...; none: cuda where there is one"),
+    ("--debug", "", None, "say more, with times"),
+    ("--env-args", "env_settings", "...", "everything after this flag goes to the players"),
+]
+_KEYS = {"--env": "env_path", "--torch-device": "device"}
+# The flags of network_settings are for every behavior.
+_PATHS = {"": (), "network_settings": ("behaviors", "*", "network_settings")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,12 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="YAML file of ML-Agents, or a built-in configuration (3DBall); none: PPO's defaults for every behavior",
     )
-    for flag, _, options in _FLAGS:
-        options = dict(options)
-        default = options.pop("default", "off" if options.get("action") else "none")
-        parser.add_argument(
-            flag, **{**options, "help": f"{options['help']} (default: {default})"}, default=argparse.SUPPRESS
-        )
+    defaults: dict[str, Any] = {"": RunConfig(), "network_settings": NetworkSettings()}
+    for flag, section, metavar, text in _FLAGS:
+        default = getattr(defaults.get(section) or getattr(defaults[""], section), _key(flag))
+        shown = "none" if default is None else "off" if default is False else default
+        options: dict[str, Any] = {"help": f"{text} (default: {shown})", "default": argparse.SUPPRESS}
+        if flag == "--env-args":
+            parser.add_argument(flag, nargs=argparse.REMAINDER, metavar=metavar, **options)
+        elif metavar is None:
+            parser.add_argument(flag, action="store_true", **options)
+        else:
+            parser.add_argument(flag, type=str if default is None else type(default), metavar=metavar, **options)
     parser.add_argument(
         "--in-process",
         action="store_true",
@@ -77,6 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="end when the mean reward of one summary reaches R (default: none)",
     )
+
+
+def _key(flag: str) -> str:
+    return _KEYS.get(flag, flag.lstrip("-").replace("-", "_"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -107,19 +120,13 @@ def run(arguments: argparse.Namespace) -> int:
         preload = threading.Thread(target=_preload, daemon=True)
         preload.start()
         statistics = [StatsSideChannel() for _ in range(env.num_envs)]
+        fleet = _open_fleet(config, folder, statistics, in_process=arguments.in_process)
         try:
-            fleet = _open_fleet(config, folder, statistics, in_process=arguments.in_process)
-            try:
-                preload.join()
-                return _train(arguments, config, folder, fleet, statistics, console)
-            finally:
-                fleet.close()
-                console.close()
+            preload.join()
+            return _train(arguments, config, folder, fleet, statistics, console)
         finally:
-            # A run that failed before it began leaves logs of its players, or else nothing.
-            for path in (folder.run_logs, folder.path):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
+            fleet.close()
+            console.close()
 
 
 def _require_run(results_dir: Path, run_id: str) -> None:
@@ -166,9 +173,8 @@ def _open_fleet(
     from bridge.fleet import Fleet
 
     env, engine = config.env_settings, config.engine_settings
-    environments: list[Any] = [None] * env.num_envs
 
-    def open_one(worker_id: int) -> None:
+    def open_one(worker_id: int) -> "SteppedEnvironment":
         engine_channel = EngineConfigurationChannel()
         engine_channel.set_configuration_parameters(
             engine.width,
@@ -181,7 +187,7 @@ def _open_fleet(
         parameters = EnvironmentParametersChannel()
         for key, value in config.environment_parameters.items():
             parameters.set_float_parameter(key, value)
-        environments[worker_id] = open_environment(
+        return open_environment(
             env.env_path,
             in_process=in_process,
             worker_id=worker_id,
@@ -197,31 +203,20 @@ def _open_fleet(
             wait_for_editor=True,
         )
 
-    if env.num_envs == 1:
-        open_one(0)  # in this thread, where Ctrl-C reaches it
-        return Fleet(environments)
-    with ThreadPoolExecutor(env.num_envs) as pool:
-        starting = [pool.submit(open_one, worker_id) for worker_id in range(env.num_envs)]
-    failed = next((start.exception() for start in starting if start.exception()), None)
-    if failed is not None:
-        for environment in environments:
-            if environment is not None:
-                environment.close()
-        raise failed
-    return Fleet(environments)
+    return Fleet(open_together(open_one, env.num_envs))
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line, nested like the configuration."""
     overrides: dict[str, Any] = {}
-    for flag, path, _ in _FLAGS:
+    for flag, section, _, _ in _FLAGS:
         name = flag.lstrip("-").replace("-", "_")
         if name not in arguments:
             continue
-        section = overrides
-        for key in path[:-1]:
-            section = section.setdefault(key, {})
-        section[path[-1]] = getattr(arguments, name)
+        settings = overrides
+        for key in _PATHS.get(section, (section,)):
+            settings = settings.setdefault(key, {})
+        settings[_key(flag)] = getattr(arguments, name)
     return overrides
 
 
@@ -239,8 +234,12 @@ def _device(name: str | None) -> Any:
 
 
 def _preload() -> None:
+    # PyTorch makes a million objects that live for ever: looking through them takes a second at start and exit.
+    gc.disable()
     for module in ("torch", "trainers.run", "torch.utils.tensorboard"):
         importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,47 @@
+"""What the compiled halves of the codec share: `wire_reading.py` and `wire_writing.py`, used by `fast_codec.py`.
+
+Bytes are uint8 arrays, read-only where they are input. The decisions of one behavior in a message are a *block*, and so
+are its terminals: uint32 words that hold floats and integers as their bits, and bytes at the end.
+
+    observation 0 [agents, sizes[0]], observation 1, ..., reward, group reward, id, group id
+    bytes: masks [agents, flags] of decisions, interrupted [agents, 1] of terminals
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+njit: Any = None
+with contextlib.suppress(ImportError):  # not for every Python and machine is there a numba
+    from numba import njit
+
+COMPILED = njit is not None
+int64: Any = np.int64  # what integers are in compiled functions
+uint64: Any = np.uint64
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint32]
+Integers = NDArray[np.int64]
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def compiled(function: _Function) -> _Function:
+    """The function as machine code, kept for the next start; where there is no numba, the function itself.
+
+    Functions that call each other have to be in one file: numba's cache does not notice a change in another one.
+    """
+    if njit is None:
+        return function
+    try:
+        faster: Any = njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # nowhere to keep it: neither this folder nor the user's cache can be written
+        faster = njit(error_model="numpy")(function)
+    return faster  # type: ignore[no-any-return]
+
+
+def block_length(floats: int, agents: int, flags: int) -> int:
+    """Words in the block of agents that observe `floats` numbers each and have `flags` bytes."""
+    return agents * (floats + 4) + (agents * flags + 3) // 4
