@@ -44,7 +44,7 @@ class BehaviorTrainer:
         self._device = device
         self._training = training
         self._signals = list(settings.reward_signals)
-        # Streams of random numbers of its own for each behavior: one more behavior changes no other, and no two act alike.
+        # Each behavior has random numbers of its own: one more behavior changes no other, and no two act alike.
         streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2).tolist()
         torch.manual_seed(streams[0])  # the weights are drawn from the global generator
         self._generator = torch.Generator().manual_seed(streams[1])
@@ -73,7 +73,10 @@ class BehaviorTrainer:
     def process(
         self, players: Sequence[NDArray[np.int64]], decisions: DecisionSteps, terminals: TerminalSteps
     ) -> NDArray[np.int64]:
-        """Takes in a batch of steps; `players`: whose each decision and each terminal is. Returns the slots of the decisions, for `act`."""
+        """Takes in a batch of steps and returns the slots of the decisions, for `act`.
+
+        `players`: whose each decision is, and whose each terminal.
+        """
         decision_players, terminal_players = players
         if len(terminals):
             cut, episodes = self._open.close_terminals(terminal_players, terminals)
@@ -236,7 +239,8 @@ class BehaviorTrainer:
 
     def export(self, path: Path) -> None:
         """Writes the policy as an ONNX model for Unity and checks it against this one."""
-        from trainers.export import actor_arrays, export_onnx, verify_onnx  # onnx need not be there when training starts
+        # Imported here because onnx, which takes a while, need not be there when training starts.
+        from trainers.export import actor_arrays, export_onnx, verify_onnx
 
         export_onnx(actor_arrays(self.policy.network), self._spec, path)
         verify_onnx(path, self._spec, self.policy.deterministic_actions)
@@ -305,8 +309,8 @@ def _refuse_unsupported(name: str, spec: BehaviorSpec) -> None:
     for index, observation in enumerate(spec.observation_specs):
         if len(observation.shape) == 3:
             raise UsageError(
-                f"observation {index} ({observation.name}) of behavior '{name}' is a picture of shape {observation.shape}; only vector "
-                "observations are supported yet, so take its sensor off the agent"
+                f"observation {index} ({observation.name}) of behavior '{name}' is a picture of shape "
+                f"{observation.shape}; only vector observations are supported yet, so take its sensor off the agent"
             )
 
 

@@ -1,7 +1,7 @@
 """The action distribution: a diagonal Gaussian for continuous actions beside one categorical a branch.
 
-Log-probabilities stay separate for each continuous dimension and each branch, `[agents, dimensions + branches]`, because PPO here takes
-its ratio for each of them.
+Log-probabilities stay separate for each continuous dimension and each branch, `[agents, dimensions + branches]`,
+because PPO here takes its ratio for each of them.
 """
 
 import math
@@ -29,7 +29,10 @@ def for_environment(continuous: Tensor) -> Tensor:
 
 
 def masked_log_probs(logits: Sequence[Tensor], allowed: Tensor | None) -> list[Tensor]:
-    """Log-probabilities [agents, branch_size] of each branch. `allowed`: bool [agents, sum of branches], None allows everything."""
+    """Log-probabilities [agents, branch_size] of each branch.
+
+    `allowed`: bool [agents, sum of branches], None allows everything.
+    """
     if allowed is not None:
         parts = allowed.split([branch.shape[1] for branch in logits], dim=1)
         logits = [branch.masked_fill(~part, _FORBIDDEN) for branch, part in zip(logits, parts, strict=True)]
@@ -44,7 +47,10 @@ def sample(
     *,
     deterministic: bool,
 ) -> tuple[Actions, Tensor]:
-    """Draws actions, or takes the mean and the most probable ones; with their log-probabilities [agents, dimensions + branches]."""
+    """Draws actions, or takes the mean and the most probable ones.
+
+    With their log-probabilities [agents, dimensions + branches].
+    """
     agents = len(mean) if mean is not None else len(log_probs[0])
     device = mean.device if mean is not None else log_probs[0].device
     columns: list[Tensor] = []

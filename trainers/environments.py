@@ -1,4 +1,4 @@
-"""Opens what `--env` names: a Unity build, any executable that speaks the protocol, a built-in environment, or the Unity Editor."""
+"""Opens what `--env` names: a Unity build, any executable that speaks the protocol, a built-in world, or the Editor."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from unity_envs import executables
 
 @dataclass(frozen=True)
 class Choice:
-    """What `--env` turned out to be: an executable, the name of a built-in environment with its executable, or neither: the Editor."""
+    """What `--env` turned out to be: an executable, that of a built-in environment, or neither: the Editor."""
 
     executable: str | None
     built_in: str | None
@@ -25,7 +25,10 @@ class Choice:
 
 
 def choose(env: str | None) -> Choice:
-    """A path that resolves wins over a built-in name. Raises UsageError or UnityEnvironmentException when `env` is neither."""
+    """A path that resolves wins over a built-in name.
+
+    Raises UsageError or UnityEnvironmentException when `env` is neither.
+    """
     if env is None:
         return Choice(None, None)
     try:

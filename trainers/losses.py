@@ -1,6 +1,7 @@
 """PPO's losses, and their gradients with respect to what the networks put out, in closed form.
 
-For networks of this size torch's autograd takes longer to keep its books than the arithmetic takes; the tests hold these gradients against it.
+For networks of this size torch's autograd takes longer to keep its books than the arithmetic takes; the tests hold
+these gradients against it.
 """
 
 from typing import NamedTuple
@@ -43,9 +44,9 @@ def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: 
     """All of it for one minibatch.
 
     policy: clipped surrogate with one ratio for each action dimension and each branch, mean over all of them.
-    value: squared error of the values, mean over steps and signals; `value_clipping` takes the worse of it and of the error of a value that moved
-    by no more than `epsilon`. ML-Agents documents the clipping, but compares with the returns instead of the old values, which amounts to the
-    plain error; so plain is the default here too.
+    value: squared error of the values, mean over steps and signals; `value_clipping` takes the worse of it and of the
+    error of a value that moved by no more than `epsilon`. ML-Agents documents the clipping, but compares with the
+    returns instead of the old values, which amounts to the plain error; so plain is the default here too.
     entropy: mean over continuous dimensions plus sum over branches, mean over steps.
     """
     branches = masked_log_probs(heads.logits, target.allowed)
@@ -54,7 +55,8 @@ def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: 
     ratio = torch.exp(log_probs - target.log_probs)
     surrogate = ratio * advantages
     clipped = ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantages
-    # d loss / d log-probability: the derivative of the ratio is the ratio itself; none where the clipped side is the smaller one.
+    # d loss / d log-probability: the derivative of the ratio is the ratio itself; none where the clipped side is the
+    # smaller one.
     weight = torch.where(surrogate <= clipped, surrogate, 0.0) * (-1.0 / ratio.numel())
 
     mean_gradient = sigma_gradient = None
@@ -65,7 +67,8 @@ def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: 
         scaled = (target.actions.continuous - heads.mean) * inverse_sigma
         weighted = weight[:, :dimensions] * scaled
         mean_gradient = weighted * inverse_sigma
-        # The entropy grows by 1 with log sigma, up to ML-Agents' 1e-7 in the logarithm, and is a mean over the dimensions.
+        # The entropy grows by 1 with log sigma, up to ML-Agents' 1e-7 in the logarithm, and is a mean over the
+        # dimensions.
         sigma_gradient = (weighted * scaled - weight[:, :dimensions]).sum(0) - beta / dimensions
 
     logit_gradients = []

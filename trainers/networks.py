@@ -1,5 +1,6 @@
 """Actor and critic for vector observations, with ML-Agents' layout and initialisation."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,13 +12,17 @@ from torch import Tensor, nn
 from trainers.config import NetworkSettings
 from trainers.losses import Heads
 
-# Standard deviations of ML-Agents' initialisation: gain of a linear layer, scaled down for the heads so that a fresh policy is near neutral.
+# Standard deviations of ML-Agents' initialisation: gain of a linear layer, scaled down for the heads so that a fresh
+# policy is near neutral.
 _MEAN_HEAD_SCALE = 0.2
 _DISCRETE_HEAD_SCALE = 0.1
 
 
 class Normalizer(nn.Module):
-    """Running mean and variance of one observation [size]; output clamp((x - mean) / sqrt(variance_sum / steps), -5, 5)."""
+    """Running mean and variance of one observation [size].
+
+    Output: clamp((x - mean) / sqrt(variance_sum / steps), -5, 5).
+    """
 
     mean: Tensor
     variance_sum: Tensor
@@ -37,7 +42,10 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, observations: Tensor) -> None:
-        """Takes in `observations` [steps, size]: Welford's update (Technometrics 4, 1962) for a batch, as ML-Agents computes it."""
+        """Takes in `observations` [steps, size].
+
+        Welford's update (Technometrics 4, 1962) for a batch, as ML-Agents computes it.
+        """
         self.steps += len(observations)
         to_old_mean = observations - self.mean
         self.mean += (to_old_mean / self.steps).sum(0)
@@ -62,7 +70,7 @@ class Body(nn.Module):
     def __init__(self, inputs: int, settings: NetworkSettings) -> None:
         super().__init__()
         widths = [inputs] + [settings.hidden_units] * settings.num_layers
-        self.body = nn.ModuleList(_linear(size, width) for size, width in zip(widths, widths[1:], strict=False))
+        self.body = nn.ModuleList(_linear(size, width) for size, width in itertools.pairwise(widths))
 
     def encode(self, inputs: Tensor) -> Tensor:
         """[agents, hidden]"""
@@ -115,14 +123,14 @@ class Actor(Body):
         self.has_discrete = action.discrete_size > 0
 
     def prepare(self, observations: Sequence[Tensor]) -> Tensor:
-        """All observations [agents, *shape], each flattened and normalised on its own, side by side: [agents, inputs]."""
+        """All observations [agents, *shape] flattened, normalised, side by side: [agents, inputs]."""
         flat = [observation.flatten(1) for observation in observations]
         if self._normalize:
             flat = [normalizer(values) for normalizer, values in zip(self.normalizers, flat, strict=True)]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
     def heads(self, encoding: Tensor) -> tuple[Tensor | None, list[Tensor]]:
-        """Mean of the continuous actions [agents, size] (None without any) and the logits [agents, branch_size] of each branch."""
+        """Mean of the continuous actions [agents, size], None without any; logits [agents, branch_size] a branch."""
         mean = None
         if self.has_continuous:
             mean = nn.functional.linear(encoding, self.continuous.weight, self.continuous.bias)
@@ -200,7 +208,10 @@ class ActorCritic(nn.Module):
         return heads, Tape(actor, actor_tape, critic, critic_tape)
 
     def backward(self, tape: Tape, gradients: Heads) -> None:
-        """Writes the gradient of every parameter, given those of the heads. Each parameter's `grad` must be there already."""
+        """Writes the gradient of every parameter, given those of the heads.
+
+        Each parameter's `grad` must be there already.
+        """
         actor, critic = self.actor, self.critic
         parts = []
         if gradients.mean is not None:

@@ -12,7 +12,10 @@ from trainers.networks import ActorCritic
 
 
 class Policy:
-    """Acts with an ActorCritic. Random numbers come from a generator of its own, so that a run can be repeated and resumed."""
+    """Acts with an ActorCritic.
+
+    Random numbers come from a generator of its own, so that a run can be repeated and resumed.
+    """
 
     def __init__(
         self,
@@ -85,7 +88,10 @@ class Policy:
     def deterministic_actions(
         self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None]:
-        """What a player gets of the most probable actions: continuous [agents, size], discrete [agents, branches]; None where there are none."""
+        """What a player gets of the most probable actions.
+
+        Continuous [agents, size], discrete [agents, branches]; None where there are none.
+        """
         mean, log_sigma, branches = self._distribution(
             observations, None if allowed is None else allowed.astype(np.bool_)
         )

@@ -44,7 +44,10 @@ class Batch(NamedTuple):
 
 
 class Optimizer:
-    """One Adam over all parameters of a network, which it lays side by side in one tensor: one small step instead of one for each of them."""
+    """One Adam over all parameters of a network, which it lays side by side in one tensor.
+
+    One step over all of them costs as much as one for a single layer.
+    """
 
     def __init__(self, network: ActorCritic, learning_rate: float) -> None:
         parameters = list(network.parameters())
@@ -70,7 +73,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Tensor]:
         """Adam's moments, in the order of the network's parameters, and its step count; empty before the first step."""
         state = self._adam.state[self._flat]
-        return {name: value for name, value in state.items()}
+        return dict(state)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes up what `state_dict` gave."""
@@ -91,9 +94,11 @@ def update(
     schedules: Schedules,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`; steps that do not fill one are left out.
+    """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`.
 
-    Changes network and optimizer. Returns the mean losses by TensorBoard tag.
+    Steps that do not fill a minibatch are left out. Changes network and optimizer.
+
+    Returns the mean losses by TensorBoard tag.
     """
     optimizer.set_learning_rate(schedules.learning_rate)
     steps, size = len(batch.inputs), settings.batch_size

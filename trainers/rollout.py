@@ -1,7 +1,8 @@
 """Experience on its way from steps to an update.
 
-`OpenTrajectories` holds what agents are living through, one slot an agent; a trajectory that is cut (its episode ended, or it reached the time
-horizon) leaves it as part of a `CutTrajectories`; `ExperienceBuffer` gathers those until the update. All agents at once, no loop over them.
+`OpenTrajectories` holds what agents are living through, one slot an agent; a trajectory that is cut (its episode
+ended, or it reached the time horizon) leaves it as part of a `CutTrajectories`; `ExperienceBuffer` gathers those
+until the update. All agents at once, no loop over them.
 """
 
 from dataclasses import dataclass
@@ -45,13 +46,16 @@ class Episodes:
 
 
 class OpenTrajectories:
-    """Trajectories that agents are in the middle of. Slots are given out as agents appear and taken back when their episode ends."""
+    """Trajectories that agents are in the middle of.
+
+    Slots are given out as agents appear and taken back when their episode ends.
+    """
 
     def __init__(self, spec: BehaviorSpec, time_horizon: int, columns: dict[str, tuple[int, Any]]) -> None:
         """`columns`: what the policy stores with each action: name to (size, dtype)."""
         self._horizon = time_horizon
-        # Agent ids may be any number, so agents are found by bisection: sorted keys beside their slots, -1 for none. The last
-        # key is greater than every agent's, so that a search always ends inside.
+        # Agent ids may be any number, so agents are found by bisection: sorted keys beside their slots, -1 for none.
+        # The last key is greater than every agent's, so that a search always ends inside.
         self._keys = np.array([_GREATEST_KEY])
         self._key_slots = np.array([-1])
         self._free: list[int] = []
@@ -72,7 +76,10 @@ class OpenTrajectories:
     def close_terminals(
         self, players: Integers, terminals: TerminalSteps
     ) -> tuple[CutTrajectories | None, Episodes | None]:
-        """Ends the episodes of `terminals` (`players` [agents] says whose each agent is). Agents that never acted are left out."""
+        """Ends the episodes of `terminals` (`players` [agents] says whose each agent is).
+
+        Agents that never acted are left out.
+        """
         keys = _keys_of(players, terminals.agent_id)
         slots = self._lookup(keys)
         known = slots >= 0
@@ -92,7 +99,10 @@ class OpenTrajectories:
     def continue_decisions(
         self, players: Integers, decisions: DecisionSteps
     ) -> tuple[Integers, CutTrajectories | None]:
-        """Closes the last step of each agent that asks for a decision. Returns the agents' slots and what reached the time horizon."""
+        """Closes the last step of each agent that asks for a decision.
+
+        Returns the agents' slots and what reached the time horizon.
+        """
         slots = self._assign(_keys_of(players, decisions.agent_id))
         rows = np.flatnonzero(self._pending[slots])
         if len(rows) == 0:
@@ -262,7 +272,7 @@ class ExperienceBuffer:
         self._next_values: list[Floats] = []  # [trajectories, signals] each
 
     def append(self, cut: CutTrajectories, rewards: Floats, values: Floats, next_values: Floats) -> None:
-        """`rewards` and `values` [steps, signals]; `next_values` [trajectories, signals], 0 where nothing comes after."""
+        """`rewards`, `values` [steps, signals]; `next_values` [trajectories, signals], 0 where nothing comes after."""
         end = self.size + cut.steps
         if end > len(self._rewards):
             self._grow(max(end, 2 * len(self._rewards)))
@@ -340,9 +350,11 @@ class ExperienceBuffer:
 def advantages_and_returns(
     rewards: Floats, values: Floats, lengths: Integers, next_values: Floats, gamma: float, lambd: float
 ) -> tuple[Floats, Floats]:
-    """Generalised advantage estimation (Schulman et al. 2016, equation 16) over ragged trajectories that lie one after the other.
+    """Generalised advantage estimation (Schulman et al. 2016, equation 16) over ragged trajectories that lie one
+    after the other.
 
-    rewards, values [steps]; lengths, next_values [trajectories]. Returns advantages and returns (advantage + value), [steps] each.
+    rewards, values [steps]; lengths, next_values [trajectories]. Returns advantages and returns (advantage + value),
+    [steps] each.
     """
     trajectories, longest = len(lengths), int(lengths.max(initial=0))
     row = np.repeat(np.arange(trajectories), lengths)

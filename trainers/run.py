@@ -61,10 +61,10 @@ class Run:
         self._steps_at_start = 0
 
     def __call__(self) -> None:
-        """Runs to the end. Ctrl-C and a player that says goodbye end it as well; in each case everything is saved first.
+        """Runs to the end. Ctrl-C and a player that says goodbye end it as well; in each case all is saved first.
 
-        Raises UnityException for a player that failed, UsageError for settings or checkpoints that do not fit it. What was
-        learnt until then is saved; nothing is written when that is found out at the start.
+        Raises UnityException for a player that failed, UsageError for settings or checkpoints that do not fit it. What
+        was learnt until then is saved; nothing is written when that is found out at the start.
         """
         try:
             with self._interruptible():
@@ -335,7 +335,10 @@ class Run:
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C (or SIGTERM) ends the loop after the step at hand; a second one, or one while a player is silent, ends it at once."""
+        """Ctrl-C (or SIGTERM) ends the loop after the step at hand.
+
+        A second one ends it at once, and so does one while players are waited for.
+        """
 
         def request_stop(_signal: int, _frame: types.FrameType | None) -> None:
             at_once = self._stop_requested or self._fleet.waiting

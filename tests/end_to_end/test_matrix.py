@@ -38,7 +38,7 @@ def runs(python: Path | str, version: str) -> bool:
 
 
 def combinations() -> list[object]:
-    """The running Python with each protobuf but its own, which the rest of this run has; other Pythons with one each."""
+    """The running Python with each protobuf but its own, which the rest of the run has; other Pythons with one each."""
     pythons = find_pythons()
     own_major = metadata.version("protobuf").split(".")[0]
     pairs = [(RUNNING, protobuf) for protobuf in PROTOBUFS if protobuf.split(".")[0] != own_major]
