@@ -4,18 +4,13 @@ import atexit
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from bridge import API_VERSION, __version__
 from bridge.codec import Steps, behavior_spec_from_message, decode_steps, encode_actions
-from bridge.exceptions import (
-    PortInUseError,
-    UnityCommunicationException,
-    UnityEnvironmentException,
-    UnityTimeOutException,
-)
+from bridge.exceptions import UnityCommunicationException, UnityEnvironmentException, UnityTimeOutException
 from bridge.launcher import Player, find_executable
 from bridge.messages import (
     COMMAND_RESET,
@@ -25,10 +20,13 @@ from bridge.messages import (
     capabilities,
     is_compatible,
 )
-from bridge.ports import describe_port_holder, find_free_port
+from bridge.ports import describe_port_holder
 from bridge.server import PlayerServer, stopped_by_player
 from bridge.side_channels import SideChannel, SideChannelManager
 from bridge.stepped_environment import SteppedEnvironment
+
+if TYPE_CHECKING:
+    from bridge.fast_codec import TrainerCodec
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +86,7 @@ class UnityEnvironment(SteppedEnvironment):
         self._needs_reset = True
         self._player_hears = False  # that it is to leave: it calls
         self._player: Player | None = None
+        self._fast_codec: TrainerCodec | None = None
         self._server: PlayerServer | None = None
 
         executable = None if file_name is None else find_executable(file_name)
@@ -96,7 +95,7 @@ class UnityEnvironment(SteppedEnvironment):
         elif executable is None:
             self._server = PlayerServer(self.DEFAULT_EDITOR_PORT)
         else:
-            self._server = self._listen_on_free_port(worker_id)
+            self._server = PlayerServer.on_free_port(self.BASE_ENVIRONMENT_PORT + worker_id, worker_id)
         self.port = self._server.port
         atexit.register(self.close)
         try:
@@ -115,6 +114,10 @@ class UnityEnvironment(SteppedEnvironment):
                 logger.info(
                     f"Listening on port {self.port}. Start training by pressing the Play button in the Unity Editor."
                 )
+            # Loaded here and not above: it takes a moment, and the player starts meanwhile.
+            from bridge import fast_codec
+
+            self._fast_codec = fast_codec.TrainerCodec.load(self._specs)
             unlimited = executable is None and wait_for_editor
             self._handshake(None if unlimited else timeout_wait, seed, num_areas)
         except BaseException:
@@ -165,33 +168,21 @@ class UnityEnvironment(SteppedEnvironment):
         self._actions.clear()
         self._steps = {}
         self._needs_reset = True
-        output = self._receive(self._timeout, self._describe_silence).unity_output
-        self._side_channels.process_side_channel_message(output.rl_output.side_channel)
-        agents = output.rl_output.agentInfos
-        self._add_specs(output.rl_initialization_output.brain_parameters, agents)
-        # In the order of the specifications: a map has none that could be relied on.
-        steps = {
-            name: decode_steps(name, spec, agents[name].value)
-            for name, spec in self._specs.items()
-            if name in agents and agents[name].value
-        }
+        data = self._receive(self._timeout, self._describe_silence)
+        decoded = None if self._fast_codec is None else self._fast_codec.decode_steps(data)
+        if decoded is None:
+            steps = self._decode(self._parse(data).unity_output)
+        else:
+            steps, side_channel = decoded
+            self._side_channels.process_side_channel_message(side_channel)
         self._steps = steps
         self._needs_reset = False
         return steps
 
     # ---- below: one message after the other ----
 
-    def _listen_on_free_port(self, worker_id: int) -> PlayerServer:
-        first = self.BASE_ENVIRONMENT_PORT + worker_id
-        while True:
-            port = find_free_port(first)
-            try:
-                return PlayerServer(port, worker_id)
-            except PortInUseError:  # somebody else was looking for a free port at the same moment
-                first = port + 1
-
     def _handshake(self, timeout: float | None, seed: int, num_areas: int) -> None:
-        first = self._receive(timeout, self._describe_absence).unity_output.rl_initialization_output
+        first = self._parse(self._receive(timeout, self._describe_absence)).unity_output.rl_initialization_output
         if not is_compatible(first.communication_version):
             raise UnityEnvironmentException(
                 f"the player speaks version {first.communication_version or 'unknown'} of the ML-Agents communication "
@@ -212,7 +203,18 @@ class UnityEnvironment(SteppedEnvironment):
         parameters.num_areas = num_areas
         parameters.capabilities.CopyFrom(capabilities())
         self._live_server().send(answer.SerializeToString())
-        self._receive(self._timeout, self._describe_stall)  # held until the first reset
+        self._parse(self._receive(self._timeout, self._describe_stall))  # held until the first reset
+
+    def _decode(self, output: Any) -> Steps:
+        self._side_channels.process_side_channel_message(output.rl_output.side_channel)
+        agents = output.rl_output.agentInfos
+        self._add_specs(output.rl_initialization_output.brain_parameters, agents)
+        # In the order of the specifications: a map has none that could be relied on.
+        return {
+            name: decode_steps(name, spec, agents[name].value)
+            for name, spec in self._specs.items()
+            if name in agents and agents[name].value
+        }
 
     def _add_specs(self, brain_parameters: Iterable[Any], agents: Mapping[str, Any]) -> None:
         for brain in brain_parameters:
@@ -227,19 +229,24 @@ class UnityEnvironment(SteppedEnvironment):
                 )
 
     def _send(self, command: int) -> None:
-        message = UnityMessageProto()
-        message.header.status = STATUS_OK
-        rl_input = message.unity_input.rl_input
-        rl_input.command = command
-        rl_input.side_channel = self._side_channels.generate_side_channel_messages()
+        side_channel = self._side_channels.generate_side_channel_messages()
+        actions, data = {}, None
         if command == COMMAND_STEP:
-            for name, (decisions, _) in self._steps.items():
-                if len(decisions) == 0:
-                    continue
-                encode_actions(rl_input, name, self._action(name), deprecated_too=not self._capabilities.hybridActions)
-        self._live_server().send(message.SerializeToString())
+            actions = {name: self._action(name) for name, (decisions, _) in self._steps.items() if len(decisions)}
+            if self._fast_codec is not None and self._capabilities.hybridActions:
+                data = self._fast_codec.encode_actions(actions, side_channel)
+        if data is None:
+            message = UnityMessageProto()
+            message.header.status = STATUS_OK
+            rl_input = message.unity_input.rl_input
+            rl_input.command = command
+            rl_input.side_channel = side_channel
+            for name, action in actions.items():
+                encode_actions(rl_input, name, action, deprecated_too=not self._capabilities.hybridActions)
+            data = message.SerializeToString()
+        self._live_server().send(data)
 
-    def _receive(self, timeout: float | None, describe_silence: Callable[[], str]) -> Any:
+    def _receive(self, timeout: float | None, describe_silence: Callable[[], str]) -> bytes:
         server = self._live_server()
         try:
             data = server.receive(timeout, describe_silence)
@@ -250,6 +257,9 @@ class UnityEnvironment(SteppedEnvironment):
             self._player_hears = False
             raise UnityEnvironmentException(self._describe_end(str(gone))) from None
         self._player_hears = True
+        return data
+
+    def _parse(self, data: bytes) -> Any:
         try:
             message = UnityMessageProto.FromString(data)
         except DecodeError as error:
@@ -258,6 +268,7 @@ class UnityEnvironment(SteppedEnvironment):
             ) from error
         if message.header.status != STATUS_OK:
             stopped = stopped_by_player(message.header.status, message.header.message)
+            server = self._live_server()
             server.stop_player()  # at once: the Editor stands still until its goodbye is answered
             server.player_gone(str(stopped))
             raise stopped

@@ -184,7 +184,7 @@ def _play(
     hello.package_version = package_version
     hello.capabilities.CopyFrom(capabilities())
     try:
-        answer = _exchange(call, message, wait_for_ready=True, timeout=connect_timeout)
+        answer = _parse(_exchange(call, _encode(message), wait_for_ready=True, timeout=connect_timeout))
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             raise UnityCommunicationException(
@@ -200,23 +200,41 @@ def _play(
     parameters = EnvironmentParameters()
     channels = player_side_channels(parameters, side_channels)
     world = make_world(start.seed, max(start.num_areas, 1), parameters)
-    counts: dict[str, int] = {}
-    encoders: dict[str, StepsEncoder] = {}
+    # Only here, so that `import bridge.player` stays light.
+    from bridge.fast_player_codec import PlayerCodec
 
-    message = UnityMessageProto()
-    started = False
+    fast_codec = PlayerCodec.load(world.behavior_specs)
+    counts: dict[str, int] = {}  # of agents that wait for an action, by behavior
+    encoders: dict[str, StepsEncoder] = {}  # of the behaviors that the trainer knows
+
+    data, started = _encode(UnityMessageProto()), False
     while True:
-        rl_input = _exchange(call, message).unity_input.rl_input
-        channels.process_side_channel_message(rl_input.side_channel)
-        if rl_input.command == COMMAND_QUIT:
-            return
-        if not started or rl_input.command == COMMAND_RESET:
-            started = True
-            steps = world.reset()
+        data = _exchange(call, data)
+        decoded = fast_codec.decode_actions(data, counts) if fast_codec is not None and started else None
+        if decoded is not None:
+            actions, side_channel = decoded
+            channels.process_side_channel_message(side_channel)
+            steps = world.step(actions)
         else:
-            steps = world.step(decode_actions(rl_input.agent_actions, world.behavior_specs, counts))
-        message = UnityMessageProto()
-        counts = _fill(message.unity_output, world.behavior_specs, steps, encoders, channels)
+            rl_input = _parse(data).unity_input.rl_input
+            channels.process_side_channel_message(rl_input.side_channel)
+            if rl_input.command == COMMAND_QUIT:
+                return
+            if not started or rl_input.command == COMMAND_RESET:
+                started = True
+                steps = world.reset()
+            else:
+                steps = world.step(decode_actions(rl_input.agent_actions, world.behavior_specs, counts))
+        counts = {name: len(decisions) for name, (decisions, _) in steps.items()}
+        side_channel = channels.generate_side_channel_messages()
+        encoded = None
+        if fast_codec is not None and steps.keys() <= encoders.keys():
+            encoded = fast_codec.encode_steps(steps, side_channel)
+        if encoded is None:
+            message = UnityMessageProto()
+            _fill(message.unity_output, world.behavior_specs, steps, encoders, side_channel)
+            encoded = _encode(message)
+        data = encoded
 
 
 def _fill(
@@ -224,33 +242,38 @@ def _fill(
     specs: Mapping[str, BehaviorSpec],
     steps: Steps,
     encoders: dict[str, StepsEncoder],
-    channels: SideChannelManager,
-) -> dict[str, int]:
-    """Writes a step into a UnityOutputProto; returns the number of agents of each behavior that wait for an action."""
-    counts = {}
+    side_channel: bytes,
+) -> None:
+    """Writes a step into a UnityOutputProto."""
     for name, (decisions, terminals) in steps.items():
-        counts[name] = len(decisions)
         if len(decisions) + len(terminals) == 0:
             continue
         if name not in encoders:
             encoders[name] = StepsEncoder(specs[name])
             encode_brain_parameters(output.rl_initialization_output.brain_parameters.add(), name, specs[name])
         encoders[name].encode(output.rl_output.agentInfos[name].value, decisions, terminals)
-    output.rl_output.side_channel = channels.generate_side_channel_messages()
-    return counts
+    output.rl_output.side_channel = side_channel
 
 
-def _exchange(call: Any, message: Any, *, wait_for_ready: bool = False, timeout: float | None = None) -> Any:
-    # No deadline after the first call: a trainer may think for minutes while it holds the answer.
+def _encode(message: Any) -> bytes:
     message.header.status = STATUS_OK
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+def _exchange(call: Any, data: bytes, *, wait_for_ready: bool = False, timeout: float | None = None) -> bytes:
+    # No deadline after the first call: a trainer may think for minutes while it holds the answer.
     try:
-        answer = UnityMessageProto.FromString(
-            call(message.SerializeToString(), wait_for_ready=wait_for_ready, timeout=timeout)
-        )
+        answer: bytes = call(data, wait_for_ready=wait_for_ready, timeout=timeout)
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             raise _TrainerGone from error
         raise
+    return answer
+
+
+def _parse(data: bytes) -> Any:
+    answer = UnityMessageProto.FromString(data)
     if answer.header.status != STATUS_OK:
         raise _TrainerGone
     return answer

@@ -21,7 +21,7 @@ from bridge.exceptions import (
     UnityTimeOutException,
 )
 from bridge.messages import EXCHANGE_METHOD, STATUS_STOP, UnityMessageProto
-from bridge.ports import describe_port_holder, ipv6_loopback_exists, port_is_free
+from bridge.ports import describe_port_holder, find_free_port, ipv6_loopback_exists, port_is_free
 
 CHANNEL_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 # so_reuseport off: with it two servers share a port silently and each gets half of the calls.
@@ -29,6 +29,9 @@ _SERVER_OPTIONS = (("grpc.so_reuseport", 0), *CHANNEL_OPTIONS)
 
 # Waits are cut into slices so that Ctrl-C gets through on Windows, where a blocked lock is not interrupted.
 _SLICE_SECONDS = 0.5
+
+# Threads that start players at the same time must not choose the same port.
+_choosing_port = threading.RLock()
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -92,15 +95,30 @@ class PlayerServer:
         self._held: _Call | None = None
         self._gone: str | None = None
         self._stopping = False
-        if not port_is_free(port):
-            raise PortInUseError(worker_id, _port_in_use(port))
+        with _choosing_port:
+            self._listen(worker_id)
+
+    @classmethod
+    def on_free_port(cls, first: int, worker_id: int = 0) -> "PlayerServer":
+        """Listens on the first free port from `first` on."""
+        with _choosing_port:
+            while True:
+                port = find_free_port(first)
+                try:
+                    return cls(port, worker_id)
+                except PortInUseError:  # another program was looking for a port at the same moment
+                    first = port + 1
+
+    def _listen(self, worker_id: int) -> None:
+        if not port_is_free(self.port):
+            raise PortInUseError(worker_id, _port_in_use(self.port))
         # One thread is in the call that is held; the others turn down whoever calls besides.
         self._threads = _DaemonThreads(3)
         self._server = grpc.server(self._threads, options=_SERVER_OPTIONS)
         handler = grpc.unary_unary_rpc_method_handler(self._exchange)  # no (de)serialisers: bytes in, bytes out
         service, method = EXCHANGE_METHOD.strip("/").split("/")
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        addresses = [f"127.0.0.1:{port}"] + ([f"[::1]:{port}"] if ipv6_loopback_exists() else [])
+        addresses = [f"127.0.0.1:{self.port}"] + ([f"[::1]:{self.port}"] if ipv6_loopback_exists() else [])
         for address in addresses:
             try:
                 bound = self._server.add_insecure_port(address)
@@ -108,7 +126,7 @@ class PlayerServer:
                 bound = 0
             if bound == 0:  # taken between the check and now
                 self.close()
-                raise PortInUseError(worker_id, _port_in_use(port))
+                raise PortInUseError(worker_id, _port_in_use(self.port))
         self._server.start()
 
     def _exchange(self, request: bytes, context: grpc.ServicerContext) -> bytes:

@@ -19,13 +19,39 @@ with contextlib.suppress(ImportError):  # not for every Python and machine is th
     from numba import njit
 
 COMPILED = njit is not None
-int64: Any = np.int64  # what integers are in compiled functions
-uint64: Any = np.uint64
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
 Integers = NDArray[np.int64]
 _Function = TypeVar("_Function", bound=Callable[..., object])
+
+int64: Any = np.int64  # what integers are in compiled functions
+uint64: Any = np.uint64  # for positions: numba takes signed ones for such as may count from the end, which costs time
+
+# Tags of fields: number and wire type. With plain integers numba would compile the functions they go to for each anew.
+_VARINT, _SUBMESSAGE, _FLOAT = 0, 2, 5
+STATUS = int64(1 << 3 | _VARINT)
+VALUE = int64(1 << 3 | _SUBMESSAGE)  # an agent, or an action, in a list of them
+REWARD = int64(7 << 3 | _FLOAT)
+DONE = int64(8 << 3 | _VARINT)
+MAX_STEP_REACHED = int64(9 << 3 | _VARINT)
+ID = int64(10 << 3 | _VARINT)
+ACTION_MASK = int64(11 << 3 | _SUBMESSAGE)
+OBSERVATION = int64(13 << 3 | _SUBMESSAGE)
+GROUP_ID = int64(14 << 3 | _VARINT)
+GROUP_REWARD = int64(15 << 3 | _FLOAT)
+# of an observation
+SHAPE = int64(1 << 3 | _SUBMESSAGE)
+COMPRESSION = int64(2 << 3 | _VARINT)
+FLOAT_DATA = int64(4 << 3 | _SUBMESSAGE)
+PACKED = int64(1 << 3 | _SUBMESSAGE)  # the numbers in there
+DIMENSIONS = int64(6 << 3 | _SUBMESSAGE)
+KIND = int64(7 << 3 | _VARINT)
+NAME = int64(8 << 3 | _SUBMESSAGE)
+# of an action
+DEPRECATED = int64(1 << 3 | _SUBMESSAGE)
+CONTINUOUS = int64(6 << 3 | _SUBMESSAGE)
+DISCRETE = int64(7 << 3 | _SUBMESSAGE)
 
 
 def compiled(function: _Function) -> _Function:

@@ -4,8 +4,11 @@ Messages are written from their end to their beginning, so that each length is k
 the position of the first byte that it wrote; it is given what room it needs by the two functions that say how much.
 """
 
+import functools
+
 import numpy as np
 
+from bridge import wire
 from bridge.wire import Bytes, Integers, Words, compiled, int64, uint64
 
 _LONGEST = 10  # bytes of a number
@@ -21,6 +24,7 @@ def actions_room(agents: int, continuous: int, discrete: int) -> int:
     return agents * (4 * continuous + _LONGEST * discrete + 32)
 
 
+@functools.lru_cache(4096)
 def number(value: int) -> bytes:
     """A number or length, not below 0, as protobuf writes it."""
     encoded = bytearray()
@@ -33,6 +37,7 @@ def number(value: int) -> bytes:
 
 @compiled
 def _put(out: Bytes, pos: int, value: int) -> int:
+    """A number, which takes 10 bytes below 0."""
     size, rest = 1, value >> 7
     while rest != 0 and size < 10:
         size += 1
@@ -55,7 +60,6 @@ def _put_tagged(out: Bytes, pos: int, tag: int, value: int) -> int:
 @compiled
 def _put_bytes(out: Bytes, pos: int, data: Bytes, start: int, end: int) -> int:
     pos -= end - start
-    # Unsigned, positions cost nothing more: numba takes others for ones that may count from the end.
     source, target = uint64(start), uint64(pos)
     for i in range(uint64(end - start)):
         out[target + i] = data[source + i]
@@ -77,6 +81,7 @@ def write_agents(
     pos: int,
     block: Words,
     sizes: Integers,
+    floats: int,
     agents: int,
     flags: int,
     done: bool,
@@ -86,12 +91,11 @@ def write_agents(
     """Agents that are `done`, or that are not, before `pos`; flags count only if one of them is set.
 
     `spans` [observations, 3]: of what stands before and after the numbers of each observation in `templates`, the
-    start, the boundary and the end. Returns -1 where there is not enough room.
+    start, the boundary and the end; `floats` is the sum of `sizes`. Returns -1 where there is not enough room.
     """
     words, signed = block.view(np.uint8), block.view(np.int32)
-    floats = agents * sizes.sum()
-    first_flag = 4 * (floats + 4 * agents)
-    if pos > len(out) or pos < agents * (4 * sizes.sum() + flags + len(templates) + 64):
+    rewards, first_flag = agents * floats, 4 * agents * (floats + 4)
+    if pos > len(out) or pos < agents * (4 * floats + flags + len(templates) + 64):
         return -1
     if len(words) < first_flag + agents * flags:
         return -1
@@ -100,11 +104,11 @@ def write_agents(
         any_flag |= words[first_flag + i] != 0
     for row in range(agents - 1, -1, -1):
         stop = pos
-        pos = _put_word(out, pos, 0x7D, block, words, floats + agents + row)  # group reward
-        group = int64(signed[floats + 3 * agents + row])
+        pos = _put_word(out, pos, wire.GROUP_REWARD, block, words, rewards + agents + row)
+        group = int64(signed[rewards + 3 * agents + row])
         if group != 0:
-            pos = _put_tagged(out, pos, 0x70, group)
-        first = floats
+            pos = _put_tagged(out, pos, wire.GROUP_ID, group)
+        first = rewards
         for k in range(len(sizes) - 1, -1, -1):
             first -= agents * sizes[k]
             start = 4 * (first + row * sizes[k])
@@ -114,16 +118,16 @@ def write_agents(
         flag = first_flag + row * flags
         if any_flag and not done:
             pos = _put_bytes(out, pos, words, flag, flag + flags)
-            pos = _put_tagged(out, pos, 0x5A, flags)
-        agent = int64(signed[floats + 2 * agents + row])
+            pos = _put_tagged(out, pos, wire.ACTION_MASK, flags)
+        agent = int64(signed[rewards + 2 * agents + row])
         if agent != 0:
-            pos = _put_tagged(out, pos, 0x50, agent)
+            pos = _put_tagged(out, pos, wire.ID, agent)
         if done:
             if words[flag] != 0:
-                pos = _put_tagged(out, pos, 0x48, 1)
-            pos = _put_tagged(out, pos, 0x40, 1)
-        pos = _put_word(out, pos, 0x3D, block, words, floats + row)  # reward
-        pos = _put_tagged(out, pos, 0x0A, stop - pos)
+                pos = _put_tagged(out, pos, wire.MAX_STEP_REACHED, int64(1))
+            pos = _put_tagged(out, pos, wire.DONE, int64(1))
+        pos = _put_word(out, pos, wire.REWARD, block, words, rewards + row)
+        pos = _put_tagged(out, pos, wire.VALUE, stop - pos)
     return pos
 
 
@@ -144,10 +148,10 @@ def write_actions(out: Bytes, pos: int, block: Words, agents: int, continuous: i
             first = agents * continuous + row * discrete
             for i in range(discrete - 1, -1, -1):
                 pos = _put(out, pos, int64(signed[first + i]))
-            pos = _put_tagged(out, pos, 0x3A, stop - pos)
+            pos = _put_tagged(out, pos, wire.DISCRETE, stop - pos)
         if continuous > 0:
             first = row * continuous
             pos = _put_bytes(out, pos, words, 4 * first, 4 * (first + continuous))
-            pos = _put_tagged(out, pos, 0x32, 4 * continuous)
-        pos = _put_tagged(out, pos, 0x0A, stop - pos)
+            pos = _put_tagged(out, pos, wire.CONTINUOUS, 4 * continuous)
+        pos = _put_tagged(out, pos, wire.VALUE, stop - pos)
     return pos

@@ -24,7 +24,7 @@ from trainers.tensors import to_arrays, to_tensors
 
 
 class BehaviorTrainer:
-    """Learns one behavior. The loop calls `process`, `update_if_ready` and `act` for each batch of steps."""
+    """Learns one behavior. For each batch of steps the loop calls `process`, `update` if `ready`, `act`, `take_in`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class BehaviorTrainer:
         network = ActorCritic(
             spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
         ).to(device)
-        self._optimizer = ppo.Optimizer(network, settings.hyperparameters.learning_rate)
+        self._optimizer = ppo.Optimizer(network)
         self.policy = Policy(
             spec, network, self._generator, device, deterministic=settings.network_settings.deterministic
         )

@@ -1,7 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017) as ML-Agents computes it."""
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from trainers.config import Hyperparameters
 from trainers.distributions import Actions
 from trainers.losses import Target, losses_and_gradients
 from trainers.networks import ActorCritic
+
+_BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
@@ -44,40 +47,44 @@ class Batch(NamedTuple):
 
 
 class Optimizer:
-    """One Adam over all parameters of a network, which it lays side by side in one tensor.
+    """Adam (Kingma and Ba 2015, algorithm 1; betas 0.9 and 0.999, epsilon 1e-8) over all parameters of a network.
 
-    One step over all of them costs as much as one for a single layer.
+    They are laid side by side in one tensor, so that a step costs as much as one for a single layer. torch.optim.Adam
+    is the same arithmetic, but its first use imports torch's compiler, which takes longer than an update.
     """
 
-    def __init__(self, network: ActorCritic, learning_rate: float) -> None:
+    def __init__(self, network: ActorCritic) -> None:
         parameters = list(network.parameters())
-        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
-        self._flat = torch.nn.Parameter(flat)
-        self._flat.grad = torch.zeros_like(flat)
+        self._values = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self._gradient = torch.zeros_like(self._values)
+        self._moment = torch.zeros_like(self._values)  # running mean of the gradient
+        self._square = torch.zeros_like(self._values)  # and of its square
+        self._steps = 0
         start = 0
         for parameter in parameters:
             end = start + parameter.numel()
-            parameter.data = self._flat.data[start:end].view(parameter.shape)
-            parameter.grad = self._flat.grad[start:end].view(parameter.shape)
+            parameter.data = self._values[start:end].view(parameter.shape)
+            parameter.grad = self._gradient[start:end].view(parameter.shape)
             start = end
-        self._adam = torch.optim.Adam([self._flat], lr=learning_rate, fused=True)
 
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """For the steps to come."""
-        self._adam.param_groups[0]["lr"] = learning_rate
-
-    def step(self) -> None:
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
         """Moves the parameters against their gradients."""
-        self._adam.step()
+        self._steps += 1
+        self._moment.lerp_(self._gradient, 1.0 - _BETA_1)
+        self._square.mul_(_BETA_2).addcmul_(self._gradient, self._gradient, value=1.0 - _BETA_2)
+        deviation = self._square.sqrt().mul_(1.0 / math.sqrt(1.0 - _BETA_2**self._steps)).add_(_ADAM_EPSILON)
+        self._values.addcdiv_(self._moment, deviation, value=-learning_rate / (1.0 - _BETA_1**self._steps))
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Adam's moments, in the order of the network's parameters, and its step count; empty before the first step."""
-        state = self._adam.state[self._flat]
-        return dict(state)
+    def state_dict(self) -> dict[str, Tensor | int]:
+        """Adam's moments, in the order of the network's parameters, and its step count."""
+        return {"step": self._steps, "exp_avg": self._moment, "exp_avg_sq": self._square}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave."""
-        self._adam.state[self._flat] = {name: value.clone().to(self._flat.device) for name, value in state.items()}
+        self._steps = state["step"]
+        self._moment.copy_(state["exp_avg"])
+        self._square.copy_(state["exp_avg_sq"])
 
 
 def normalize_advantages(advantages: Tensor) -> Tensor:
@@ -100,7 +107,6 @@ def update(
 
     Returns the mean losses by TensorBoard tag.
     """
-    optimizer.set_learning_rate(schedules.learning_rate)
     steps, size = len(batch.inputs), settings.batch_size
     used = steps // size * size
     policy_losses: list[Tensor] = []
@@ -119,7 +125,7 @@ def update(
                 value_clipping=settings.value_clipping,
             )
             network.backward(tape, losses.gradients)
-            optimizer.step()
+            optimizer.step(schedules.learning_rate)
             policy_losses.append(losses.policy)
             value_losses.append(losses.value)
     if not policy_losses:

@@ -162,14 +162,18 @@ class OpenTrajectories:
 
     def _assign(self, keys: Integers) -> Integers:
         """Slots of agents; those that have none get a free one."""
-        slots = self._lookup(keys)
+        at = np.searchsorted(self._keys, keys)
+        known = self._keys[at] == keys
+        slots = np.where(known, self._key_slots[at], -1)
         new = np.flatnonzero(slots < 0)
         if len(new):
             if len(self._free) < len(new):
                 self._grow_slots(len(new) - len(self._free))
             slots[new] = [self._free.pop() for _ in range(len(new))]
-            self._add_keys(keys[new])
-            self._key_slots[np.searchsorted(self._keys, keys[new])] = slots[new]
+            if not known.all():  # most agents begin their next episode under the same id
+                self._add_keys(keys[new])
+                at = np.searchsorted(self._keys, keys)
+            self._key_slots[at[new]] = slots[new]
         return slots
 
     def _add_keys(self, keys: Integers) -> None:

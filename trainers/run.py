@@ -2,11 +2,9 @@
 
 import contextlib
 import json
-import os
 import signal
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +16,12 @@ from bridge.in_process import InProcessEnvironment
 from bridge.side_channels import StatsSideChannel
 from trainers.behavior_trainer import BehaviorTrainer
 from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state, write_text_whole
-from trainers.config import RunConfig, TrainerSettings
+from trainers.config import RunConfig
 from trainers.console import BehaviorProgress, Console, Progress
 from trainers.errors import UsageError
 from trainers.report import Report, hyperparameters_markdown
-from trainers.tensors import to_arrays, to_tensors
+from trainers.resume import initial_weights, is_new, restored_worlds
+from trainers.tensors import to_tensors
 from trainers.timers import Timers
 
 
@@ -51,6 +50,7 @@ class Run:
         self._stop_at_reward = stop_at_reward
         self._training = not config.checkpoint_settings.inference
         self._resume = config.checkpoint_settings.resume
+        self._initialize_from = config.checkpoint_settings.initialize_from
         self._timers = Timers()
         self._timers.metadata["communication_protocol_version"] = API_VERSION
         self._trainers: dict[str, BehaviorTrainer] = {}
@@ -74,7 +74,8 @@ class Run:
         except KeyboardInterrupt:
             self._console.info("Interrupted: finishing.")
         except (UnityException, UsageError):
-            if self._save_all(final=False):
+            # Without the worlds: one that failed would fail again.
+            if self._save_all(final=False, with_worlds=False):
                 self._console.info(f"What was learnt so far is saved in {self._folder.path}; --resume goes on from it.")
             self._write_timers()
             raise
@@ -136,7 +137,9 @@ class Run:
 
     def _begin(self) -> dict[str, FleetSteps]:
         """The first steps. All that may be refused is loaded and checked before the run's first file is written."""
-        steps = self._restored_worlds() if self._resume and self._training else None
+        steps = None
+        if self._resume and self._training:
+            steps = restored_worlds(self._fleet, self._folder, self._console)
         restored = steps is not None
         if steps is None:
             steps = self._fleet.reset()
@@ -151,31 +154,6 @@ class Run:
         for name in self._trainers:
             self._open_report(name)
         return steps
-
-    def _restored_worlds(self) -> dict[str, FleetSteps] | None:
-        """The steps that were outstanding when the worlds were saved; None if they cannot be taken up: they start anew."""
-        environments = [each for each in self._fleet.environments if isinstance(each, InProcessEnvironment)]
-        if len(environments) < len(self._fleet.environments):
-            return None
-        saved = self._saved_worlds()
-        if saved is None:
-            self._console.warning("The checkpoints hold no worlds to go on with: episodes start anew.")
-            return None
-        try:
-            pairs = zip(environments, saved, strict=True)
-            return self._fleet.join([environment.load_state(state) for environment, state in pairs])
-        except (ValueError, KeyError) as error:
-            self._console.warning(f"The saved world does not fit this one ({error}): episodes start anew.")
-            return None
-
-    def _saved_worlds(self) -> list[dict[str, Any]] | None:
-        """The worlds' states, if every behavior's checkpoint was written at the same moment beside the same number of worlds."""
-        states = [load_state(path) for path in self._folder.path.glob("*/checkpoint.pt")]
-        moments = {state["moment"] for state in states}
-        if len(moments) != 1 or len(states[0]["worlds"] or ()) != len(self._fleet.environments):
-            return None
-        worlds: list[dict[str, Any]] = to_arrays(states[0]["worlds"])
-        return worlds
 
     def _trainer_of(self, full_name: str) -> BehaviorTrainer:
         name = _short(full_name)
@@ -200,7 +178,8 @@ class Run:
         )
         keeper = CheckpointKeeper(self._folder, name, settings.keep_checkpoints)
         self._console.info(f"Connected new brain: {full_name}")
-        if self._resume and not self._joins_late(name):
+        others = [_short(each) for each in self._fleet.behavior_specs if _short(each) != name]
+        if self._resume and not is_new(name, others, self._folder):
             source = keeper.latest()
             trainer.load_state(load_state(source), source, with_open_trajectories=with_open_trajectories)
             self._console.info(f"Resuming '{name}' from step {trainer.step} ({source}).")
@@ -208,7 +187,9 @@ class Run:
                 self._console.warning(
                     f"'{name}' has had its max_steps ({settings.max_steps}); raise max_steps to train it further."
                 )
-        elif (initial := self._initial_weights(name, settings)) is not None:
+        elif self._resume:
+            self._console.warning(f"The resumed run has no checkpoint of '{name}', which therefore starts anew.")
+        elif (initial := initial_weights(name, settings, self._folder, self._initialize_from)) is not None:
             trainer.load_weights(load_state(initial), initial)
             self._console.info(f"Initialised '{name}' from {initial}.")
         self._console.debug(f"Hyperparameters for behavior name {name}:\n{settings.model_dump()}")
@@ -217,28 +198,6 @@ class Run:
         self._next_checkpoint[name] = trainer.step - trainer.step % settings.checkpoint_interval
         self._next_checkpoint[name] += settings.checkpoint_interval
         self._steps_at_start += trainer.step
-
-    def _joins_late(self, name: str) -> bool:
-        """Whether a resumed run meets this behavior for the first time, beside another that it has trained."""
-        others = [_short(full_name) for full_name in self._fleet.behavior_specs if _short(full_name) != name]
-        late = not any(self._folder.behavior(name).glob("*.pt")) and any(
-            self._folder.checkpoint(other).is_file() for other in others
-        )
-        if late:
-            self._console.warning(f"The resumed run has no checkpoint of '{name}', which therefore starts anew.")
-        return late
-
-    def _initial_weights(self, name: str, settings: TrainerSettings) -> Path | None:
-        """Whose networks a new behavior takes over: `init_path` (a path, or a file name in the other run), else the other run's newest."""
-        other = self._config.checkpoint_settings.initialize_from
-        if settings.init_path is not None and (other is None or os.path.dirname(settings.init_path)):
-            return Path(settings.init_path)
-        if other is None:
-            return None
-        folder = RunFolder(self._folder.results_dir, other)
-        if settings.init_path is not None:
-            return folder.behavior(name) / settings.init_path
-        return CheckpointKeeper(folder, name, 1).latest()
 
     def _open_report(self, name: str) -> None:
         trainer = self._trainers[name]
@@ -285,14 +244,14 @@ class Run:
             interval = self._config.settings_for(name).checkpoint_interval
             self._next_checkpoint[name] = self._trainers[name].step // interval * interval + interval
 
-    def _save_all(self, *, final: bool) -> bool:
+    def _save_all(self, *, final: bool, with_worlds: bool = True) -> bool:
         """Writes a checkpoint and an ONNX model of every behavior; False when there is nothing to save."""
         if not self._begun or not self._training:
             return False
         if not final and not any(trainer.step for trainer in self._trainers.values()):
             return False
         with self._timers.phase("save"):
-            worlds = self._world_states()
+            worlds = self._world_states() if with_worlds else None
             moment = sum(trainer.step for trainer in self._trainers.values())
             for name, trainer in self._trainers.items():
                 state = trainer.state(with_open_trajectories=worlds is not None)

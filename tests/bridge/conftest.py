@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -38,6 +38,22 @@ def toy() -> ModuleType:
 
 
 RawPlayer = load("raw_player").RawPlayer
+
+
+@pytest.fixture(scope="session")
+def plain_codec() -> SimpleNamespace:
+    """What plain_codec.py loads."""
+    return load("plain_codec").load()
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def wire_codec(request) -> SimpleNamespace:
+    """`TrainerCodec` and `PlayerCodec`, as they are here and without numba."""
+    if request.param == "plain":
+        return request.getfixturevalue("plain_codec")
+    from bridge import fast_codec, fast_player_codec
+
+    return SimpleNamespace(TrainerCodec=fast_codec.TrainerCodec, PlayerCodec=fast_player_codec.PlayerCodec)
 
 
 @pytest.fixture
@@ -87,8 +103,18 @@ def play(raw_player) -> Iterator[Callable[..., Future]]:
     pool.shutdown(wait=False, cancel_futures=True)
 
 
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """The codec is compiled, which takes a while the first time, before anything is timed."""
+    from bridge.fast_codec import TrainerCodec
+    from bridge.fast_player_codec import PlayerCodec
+
+    TrainerCodec.load({})
+    PlayerCodec.load({})
+
+
 @pytest.fixture
-def unity_environment() -> Iterator[Callable[..., UnityEnvironment]]:
+def unity_environment(compiled: None) -> Iterator[Callable[..., UnityEnvironment]]:
     """`UnityEnvironment(...)` with a limit on waits; all are closed in the end."""
     environments = []
 
@@ -103,7 +129,23 @@ def unity_environment() -> Iterator[Callable[..., UnityEnvironment]]:
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Callable[..., Path]:
+def conversation(unity_environment, free_port: int, play) -> Callable[..., tuple]:
+    """`conversation(script)` connects a player that then runs `script(player)`; returns environment and future."""
+
+    def start(script: Callable, capable: dict[str, bool] | None = None, **arguments):
+        def player(player):
+            player.introduce(**(capable or {}))
+            player.exchange()
+            return script(player)
+
+        played = play(free_port, player)
+        return unity_environment(base_port=free_port, **arguments), played
+
+    return start
+
+
+@pytest.fixture
+def program(compiled: None, tmp_path: Path) -> Callable[..., Path]:
     """`program(text)` writes an executable Python file.
 
     In it `port` is the number after --mlagents-port; where it says `run_player` or `RawPlayer`, it knows `toy_worlds`

@@ -60,7 +60,7 @@ def trainer(free_port: int) -> Iterator[Trainer]:
 
 
 @pytest.fixture
-def playing(free_port: int, toy) -> Iterator[Callable[..., Future]]:
+def playing(compiled: None, free_port: int, toy) -> Iterator[Callable[..., Future]]:
     """`playing(make_world)` runs a player in a thread; the future has its exit code."""
     from concurrent.futures import ThreadPoolExecutor
 

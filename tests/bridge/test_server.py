@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,16 @@ class TestPort:
         while threading.active_count() > before and time.monotonic() < deadline:
             time.sleep(0.01)
         assert threading.active_count() <= before
+
+    def test_threads_that_look_for_free_ones_at_the_same_time_all_find_one(self, free_port: int, capfd) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            servers = list(pool.map(PlayerServer.on_free_port, [free_port] * 8))
+        found = {server.port for server in servers}
+        for server in servers:
+            server.close()
+        assert len(found) == 8
+        assert min(found) >= free_port
+        assert capfd.readouterr().err == "", "gRPC writes there what fails"
 
     def test_it_can_be_used_again_at_once(self, serve, free_port: int, raw_player) -> None:
         for round in range(5):

@@ -166,18 +166,22 @@ def test_ctrl_c_saves_exports_and_leaves_no_process(
 RECORDER = """
 import json
 from bridge.player import run_player
+from bridge.side_channels import StatsSideChannel
 from unity_envs.worlds import make_world_factory
 
+statistics = StatsSideChannel()
+
 def make_world(seed, num_areas, parameters):
+    statistics.add("Recorder/Seed", seed)
     with open(f"recorded-{port}.json", "w") as file:
         json.dump({"seed": seed, "num_areas": num_areas, "port": port, "arguments": arguments}, file)
     return make_world_factory("3DBall", 2)(seed, num_areas, parameters)
 
-sys.exit(run_player(make_world, port))
+sys.exit(run_player(make_world, port, side_channels=[statistics]))
 """
 
 
-def test_each_player_gets_its_port_its_seed_and_what_else_was_asked_for(
+def test_each_player_gets_its_port_its_seed_and_what_else_was_asked_for_and_is_heard(
     learn: Callable[..., Any], player_script: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     player_script("recorder", RECORDER)
@@ -193,8 +197,8 @@ def test_each_player_gets_its_port_its_seed_and_what_else_was_asked_for(
         assert record["num_areas"] == 3
         assert record["arguments"][-2:] == ["--colour", "red"]
         assert {"-nographics", "-batchmode"} <= set(record["arguments"])
-    names = {path.name for path in (tmp_path / "results" / "ppo" / "run_logs").iterdir()}
-    assert {"timers.json", "training_status.json"} <= names
+    heard = scalars(tmp_path / "results" / "ppo" / "3DBall")["Recorder/Seed"]
+    assert heard == [(300, 7.5)]  # the mean of both, in the first summary
 
 
 def test_a_world_in_the_same_process(learn: Callable[..., Any], tmp_path: Path) -> None:

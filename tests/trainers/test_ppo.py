@@ -77,7 +77,7 @@ def update(
     schedules: ppo.Schedules = SCHEDULES,
     seed: int = 1,
 ) -> tuple[dict[str, float], ppo.Optimizer]:
-    optimizer = ppo.Optimizer(network, 1.0)  # the schedule's learning rate replaces this one
+    optimizer = ppo.Optimizer(network)
     generator = torch.Generator().manual_seed(seed)
     return ppo.update(network, optimizer, batch, hyperparameters, schedules, generator), optimizer
 
@@ -162,8 +162,8 @@ def test_minibatches_are_full_and_the_rest_is_left_out(
     steps: int, minibatches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = []
-    step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda adam: taken.append(step(adam)))
+    step = ppo.Optimizer.step
+    monkeypatch.setattr(ppo.Optimizer, "step", lambda optimizer, rate: taken.append(step(optimizer, rate)))
     network = make_network(2)
     before = copy.deepcopy(network.state_dict())
     losses, _ = update(network, random_batch(steps, 2), settings(num_epoch=2))
@@ -211,10 +211,10 @@ def test_the_schedules_of_the_moment_are_used() -> None:
 def test_an_optimizer_goes_on_from_its_state() -> None:
     batch = random_batch(40, 2)
     straight = make_network(2)
-    optimizer = ppo.Optimizer(straight, 1.0)
+    optimizer = ppo.Optimizer(straight)
     ppo.update(straight, optimizer, batch, settings(), SCHEDULES, torch.Generator().manual_seed(1))
     resumed = make_network(2)
-    other = ppo.Optimizer(resumed, 1.0)
+    other = ppo.Optimizer(resumed)
     resumed.load_state_dict(straight.state_dict())
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for network, each in ((straight, optimizer), (resumed, other)):

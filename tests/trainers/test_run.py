@@ -160,6 +160,7 @@ def test_an_environment_that_fails_saves_what_was_learnt(
     assert run.timers.is_file()
     resumed = train(toy_world, settings(), run_id="failed", resume=True)
     assert "Resuming 'Toy' from step" in resumed.output
+    assert "no worlds to go on with: episodes start anew" in resumed.output  # the one that failed would fail again
 
 
 # ---- several behaviors ----

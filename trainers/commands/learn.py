@@ -112,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = make_console(debug=config.debug)
     with _logs_to(console, config.debug):
         console.info(f"mlagents-bridge {__version__}, communicator API {API_VERSION}")
+        if arguments.config is None:
+            console.warning("No CONFIG was given: every behavior is trained with PPO's defaults.")
         if not arguments.in_process:
             choice = choose(env.env_path)
             if choice.executable is not None:

@@ -1,0 +1,63 @@
+"""What a run goes on from: the worlds and the networks that an earlier one saved."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bridge.fleet import Fleet, FleetSteps
+from bridge.in_process import InProcessEnvironment
+from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state
+from trainers.config import TrainerSettings
+from trainers.console import Console
+from trainers.tensors import to_arrays
+
+
+def restored_worlds(fleet: Fleet, folder: RunFolder, console: Console) -> dict[str, FleetSteps] | None:
+    """Puts the worlds of `fleet` back to where they were saved, and returns the steps that were outstanding then.
+
+    None where that cannot be done, as with players in other processes: episodes then start anew.
+    """
+    environments = [each for each in fleet.environments if isinstance(each, InProcessEnvironment)]
+    if len(environments) < len(fleet.environments):
+        return None
+    saved = _saved_worlds(folder)
+    if saved is None or len(saved) != len(environments):
+        console.warning("The checkpoints hold no worlds to go on with: episodes start anew.")
+        return None
+    try:
+        pairs = zip(environments, saved, strict=True)
+        return fleet.join([environment.load_state(state) for environment, state in pairs])
+    except (ValueError, KeyError) as error:
+        console.warning(f"The saved world does not fit this one ({error}): episodes start anew.")
+        return None
+
+
+def _saved_worlds(folder: RunFolder) -> list[dict[str, Any]] | None:
+    """The worlds' states, None unless the checkpoints of all behaviors were written at the same moment beside them."""
+    states = [load_state(path) for path in folder.path.glob("*/checkpoint.pt")]
+    if len({state["moment"] for state in states}) != 1 or not states[0]["worlds"]:
+        return None
+    worlds: list[dict[str, Any]] = to_arrays(states[0]["worlds"])
+    return worlds
+
+
+def is_new(name: str, others: Iterable[str], folder: RunFolder) -> bool:
+    """Whether a run that is resumed meets a behavior for the first time, beside one of `others` that it has trained."""
+    return not any(folder.behavior(name).glob("*.pt")) and any(folder.checkpoint(other).is_file() for other in others)
+
+
+def initial_weights(
+    name: str, settings: TrainerSettings, folder: RunFolder, initialize_from: str | None
+) -> Path | None:
+    """The checkpoint whose networks a behavior takes over, if any.
+
+    It is `init_path`, a path or a file's name in the run `initialize_from`, or else that run's newest.
+    """
+    init_path = settings.init_path
+    if init_path is not None and (initialize_from is None or os.path.dirname(init_path)):
+        return Path(init_path)
+    if initialize_from is None:
+        return None
+    other = RunFolder(folder.results_dir, initialize_from)
+    return CheckpointKeeper(other, name, 1).latest() if init_path is None else other.behavior(name) / init_path
