@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps, TerminalSteps
+from mlagents_envs.base_env import (
+    ActionTuple,
+    BehaviorSpec,
+    DecisionSteps,
+    DimensionProperty,
+    ObservationType,
+    TerminalSteps,
+)
 from numpy.typing import NDArray
 
 from trainers import ppo
@@ -36,7 +43,7 @@ class BehaviorTrainer:
         device: torch.device,
         training: bool,
     ) -> None:
-        _refuse_unsupported(name, spec)
+        _refuse_unsupported(name, spec, settings.network_settings.goal_conditioning_type)
         self.name = name
         self.settings = settings
         self.step = 0
@@ -301,16 +308,24 @@ class BehaviorTrainer:
         self._rewards_since_update = to_arrays(state["rewards_since_update"])
 
 
-def _refuse_unsupported(name: str, spec: BehaviorSpec) -> None:
+def _refuse_unsupported(name: str, spec: BehaviorSpec, goal_conditioning: str) -> None:
     if not spec.observation_specs:
         raise UsageError(f"behavior '{name}' has no observations to learn from; add a sensor to its agent")
     if spec.action_spec.continuous_size + spec.action_spec.discrete_size == 0:
         raise UsageError(f"behavior '{name}' has no actions to learn; set the action spec of its Behavior Parameters")
     for index, observation in enumerate(spec.observation_specs):
+        what = f"observation {index} ({observation.name}) of behavior '{name}'"
         if len(observation.shape) == 3:
             raise UsageError(
-                f"observation {index} ({observation.name}) of behavior '{name}' is a picture of shape "
-                f"{observation.shape}; only vector observations are supported yet, so take its sensor off the agent"
+                f"{what} is a picture of shape {observation.shape}; only vector observations are supported yet, so "
+                "take its sensor off the agent"
+            )
+        if DimensionProperty.VARIABLE_SIZE in observation.dimension_property:
+            raise UsageError(f"{what} has a variable length, which is not supported yet; take its sensor off the agent")
+        if observation.observation_type == ObservationType.GOAL_SIGNAL and goal_conditioning == "hyper":
+            raise UsageError(
+                f"{what} is a goal signal, and conditioning on goals is not supported yet; set "
+                "network_settings.goal_conditioning_type: none to take it as an ordinary observation"
             )
 
 

@@ -35,6 +35,11 @@ def make_spec(
     return BehaviorSpec(observations, ActionSpec(continuous, branches))
 
 
+def with_first(**changes: Any) -> BehaviorSpec:
+    spec = make_spec()
+    return spec._replace(observation_specs=[spec.observation_specs[0]._replace(**changes)])
+
+
 def make_trainer(
     spec: BehaviorSpec | None = None, *, name: str = "Ball", seed: int = 1, training: bool = True, **settings: Any
 ) -> BehaviorTrainer:
@@ -285,6 +290,8 @@ def test_two_behaviors_do_not_start_alike() -> None:
             make_spec([(2,), (3, 84, 84)]),
             r"observation 1 \(sensor 1\) of behavior 'Ball' is a picture .*take its sensor off",
         ),
+        (with_first(dimension_property=(DimensionProperty.VARIABLE_SIZE,)), "observation 0 .* variable length"),
+        (with_first(observation_type=ObservationType.GOAL_SIGNAL), "goal signal.*goal_conditioning_type: none"),
         (make_spec([]), "'Ball' has no observations"),
         (make_spec(continuous=0), "'Ball' has no actions"),
     ],
@@ -292,6 +299,11 @@ def test_two_behaviors_do_not_start_alike() -> None:
 def test_a_behavior_that_cannot_be_learnt_is_refused(spec: BehaviorSpec, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_trainer(spec)
+
+
+def test_a_goal_signal_can_be_taken_as_an_ordinary_observation() -> None:
+    spec = with_first(observation_type=ObservationType.GOAL_SIGNAL)
+    make_trainer(spec, network_settings={"goal_conditioning_type": "none"})
 
 
 @pytest.mark.parametrize(
