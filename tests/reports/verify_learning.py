@@ -1,4 +1,6 @@
-"""Does 3DBall learn, and how soon? Trains it with seeds 1, 2 and 3 over gRPC and writes learning.json and learning.md.
+"""Does 3DBall learn, and how soon? Trains it with seeds 1, 2 and 3 over gRPC.
+
+Writes learning.json, learning.md and learning_curve.png:
 
     python tests/reports/verify_learning.py [--seeds 1 2 3] [--report-folder FOLDER] [--peer-python PATH]
 
@@ -18,6 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainers.benchmarks import machine
 from trainers.benchmarks.official import (
     STORED_NOTE,
@@ -29,6 +33,7 @@ from trainers.benchmarks.official import (
 )
 from trainers.benchmarks.trainer_process import TrainerRun, our_program, train_3dball
 from trainers.benchmarks.training import SOLVED, solved, write_configuration
+from trainers.commands.plot import draw
 from trainers.errors import UsageError
 from trainers.run_folder import write_text_whole
 
@@ -60,6 +65,7 @@ def main() -> int:
     text = to_markdown(report)
     write_text_whole(arguments.report_folder / "learning.json", json.dumps(report, indent=2) + "\n")
     write_text_whole(arguments.report_folder / "learning.md", text)
+    draw_curves(seeds, arguments.report_folder / "learning_curve.png")
     print(text, end="")
     return 0 if all(check["passed"] for check in report["checks"]) else 1
 
@@ -95,6 +101,15 @@ def verify_seed(seed: int, folder: Path, official: Official | None) -> dict[str,
         )
         figures["peer"] = figures_of(run)
     return figures
+
+
+def draw_curves(seeds: list[dict[str, Any]], picture: Path) -> None:
+    """The mean reward of each summary of ours against agent steps, one curve a seed."""
+    curves = {}
+    for one in seeds:
+        points = [(line["step"], line["mean_reward"]) for line in one["summaries"] if line["mean_reward"] is not None]
+        curves[f"seed {one['seed']}"] = tuple(np.array(column, dtype=float) for column in zip(*points, strict=True))
+    draw(curves, picture, title="3DBall")
 
 
 def past_limit(run: TrainerRun) -> bool:
