@@ -119,12 +119,19 @@ def _holder_on_linux(port: int) -> str:
         if not process.name.isdigit():
             continue
         try:
-            if any(os.readlink(descriptor) in links for descriptor in (process / "fd").iterdir()):
+            if any(_target(descriptor) in links for descriptor in (process / "fd").iterdir()):
                 words = (process / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
                 return _process(int(process.name), shlex.join(words) if words != [""] else "")
         except OSError:  # ended meanwhile, or another user's
             continue
     return f"a process of another user (user id {next(iter(sockets.values()))})"
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except OSError:  # closed meanwhile; the process's other descriptors still count
+        return ""
 
 
 def _sockets_on_linux(port: int) -> Iterator[tuple[str, int]]:

@@ -23,7 +23,8 @@ def trainer(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     programs = []
 
     def start(code: str) -> subprocess.Popen:
-        head = f"import os, sys; sys.path.insert(0, {REPOSITORY!r}); from bridge import UnityEnvironment\n"
+        head = f"import os, sys; sys.path.insert(0, {REPOSITORY!r}); sys.modules['numba'] = None\n"
+        head += "from bridge import UnityEnvironment\n"  # without numba, which would only take time to start
         script = tmp_path / f"trainer{len(programs)}.py"
         script.write_text(head + textwrap.dedent(code))
         programs.append(
