@@ -4,9 +4,11 @@ import atexit
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
+from mlagents_envs.base_env import BehaviorSpec
 
 from bridge import API_VERSION, __version__
 from bridge.codec import Steps, behavior_spec_from_message, decode_steps, encode_actions
@@ -35,6 +37,12 @@ logger = logging.getLogger(__name__)
 _LEAVE_SECONDS = 10.0
 # How long after the end of its connection a player's own end may follow.
 _EXIT_SECONDS = 1.0
+
+
+def _load_fast_codec(specs: Mapping[str, BehaviorSpec]) -> "TrainerCodec | None":
+    from bridge.fast_codec import TrainerCodec
+
+    return TrainerCodec.load(specs)
 
 
 class UnityEnvironment(SteppedEnvironment):
@@ -114,12 +122,11 @@ class UnityEnvironment(SteppedEnvironment):
                 logger.info(
                     f"Listening on port {self.port}. Start training by pressing the Play button in the Unity Editor."
                 )
-            # Loaded here and not above: it takes a moment, and the player starts meanwhile.
-            from bridge import fast_codec
-
-            self._fast_codec = fast_codec.TrainerCodec.load(self._specs)
             unlimited = executable is None and wait_for_editor
-            self._handshake(None if unlimited else timeout_wait, seed, num_areas)
+            with ThreadPoolExecutor(1) as background:  # numba takes a moment to load, and the player is starting
+                loading = background.submit(_load_fast_codec, self._specs)
+                self._handshake(None if unlimited else timeout_wait, seed, num_areas)
+                self._fast_codec = loading.result()
         except BaseException:
             self.close()
             raise

@@ -106,7 +106,7 @@ class Codec:
         `specs`: those of the connection; they may grow.
         """
         if not COMPILED or sys.byteorder != "little":
-            logger.debug("numba is missing: all messages go through protobuf")
+            logger.debug("all messages go through protobuf: numba is missing, or this machine is big-endian")
             return None
         cls(SAMPLE)._try_out()
         return cls(specs)
@@ -160,6 +160,8 @@ class TrainerCodec(Codec):
             seen.add(key)
             if agents == 0:
                 continue
+            if agents * 4 * behavior.floats > end - start:  # before room is made for what cannot be there
+                return None
             mixed = 0 < done < agents
             decisions, terminals = behavior.no_decisions, behavior.no_terminals
             if done < agents:
@@ -222,9 +224,7 @@ class TrainerCodec(Codec):
 
 def _read(raw: Bytes, start: int, end: int, behavior: Behavior, block: Block, done: bool, mixed: bool) -> bool:
     flags = 1 if done else behavior.mask_size
-    return wire_reading.read_agents(
-        raw, start, end, block.words, behavior.sizes, behavior.floats, block.agents, flags, done, mixed
-    )
+    return wire_reading.read_agents(raw, start, end, block.words, behavior.sizes, block.agents, flags, done, mixed)
 
 
 def in_message(body: bytes, entries: list[bytes], side_channel_tag: bytes, side_channel: bytes) -> bytes:

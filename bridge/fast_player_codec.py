@@ -54,7 +54,7 @@ class PlayerCodec(Codec):
         if not self._reserve(room):
             return None
         first = wire_writing.write_agents(
-            self._out, room, block.words, behavior.sizes, behavior.floats, agents, flags, done, templates, spans
+            self._out, room, block.words, behavior.sizes, agents, flags, done, templates, spans
         )
         return None if first < 0 else self._out[first:room].tobytes()
 
@@ -76,6 +76,8 @@ class PlayerCodec(Codec):
             if behavior is None or agents == 0 or counts.get(behavior.name) != agents or behavior.name in actions:
                 return None
             continuous, discrete = behavior.continuous, behavior.discrete
+            if agents * (4 * continuous + discrete) > end - start:  # before room is made for what cannot be there
+                return None
             block = np.empty(agents * (continuous + discrete), np.uint32)
             if not wire_reading.read_actions(raw, start, end, block, agents, continuous, discrete):
                 return None

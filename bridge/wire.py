@@ -53,6 +53,17 @@ DEPRECATED = int64(1 << 3 | _SUBMESSAGE)
 CONTINUOUS = int64(6 << 3 | _SUBMESSAGE)
 DISCRETE = int64(7 << 3 | _SUBMESSAGE)
 
+# What of a message is known: bit n is set for field n. The codec knows none above 15.
+UNKNOWN_TAG, MALFORMED_TAG = int64(17 << 3), int64(16 << 3)
+MALFORMED_FIELD = 1 << 16  # no message has it, so it goes with the known fields that are not as expected
+MESSAGE_FIELDS = int64(1 << 1 | 1 << 2 | 1 << 3 | MALFORMED_FIELD)
+HEADER_FIELDS = BODY_FIELDS = int64(1 << 1 | 1 << 2 | MALFORMED_FIELD)
+ENTRY_FIELDS = int64((1 << 18) - 1)  # all: protobuf drops entries of a map that hold an unknown field
+DONE_FIELD = int64(1 << 8 | MALFORMED_FIELD)
+AGENT_FIELDS = int64(0b1110_1111_1000_0000 | MALFORMED_FIELD)
+ACTION_FIELDS = int64(1 << 1 | 1 << 6 | 1 << 7 | MALFORMED_FIELD)
+OBSERVATION_FIELDS = int64(0b1_1111_1110 | MALFORMED_FIELD)
+
 
 def compiled(function: _Function) -> _Function:
     """The function as machine code, kept for the next start; where there is no numba, the function itself.

@@ -13,18 +13,7 @@ from bridge.wire import Bytes, Integers, Words, compiled, int64, uint64
 # Columns of a row of `scan`'s table.
 KEY_START, KEY_END, LIST_START, LIST_END, COUNT, DONE = range(6)
 
-# Known fields of a message: bit n is set for field n. All have a number below 16.
-_UNKNOWN_TAG = 17 << 3
-_MALFORMED_TAG = 16 << 3
-_MALFORMED = 1 << 16  # no message has it, so it goes with the known fields that are not as expected
-_MESSAGE = int64(1 << 1 | 1 << 2 | 1 << 3 | _MALFORMED)
-_HEADER = _BODY = int64(1 << 1 | 1 << 2 | _MALFORMED)
-_ENTRY = int64((1 << 18) - 1)  # protobuf drops entries of a map that hold an unknown field
-_ONLY_DONE = int64(1 << 8 | _MALFORMED)
-_AGENT = int64(0b1110_1111_1000_0000 | _MALFORMED)
-_ACTION = int64(1 << 1 | 1 << 6 | 1 << 7 | _MALFORMED)
-_OBSERVATION = int64(0b1_1111_1110 | _MALFORMED)
-_NO_FIELD, _FIRST, _SECOND = int64(0), int64(1), int64(2)
+_FIRST, _SECOND, _FLOAT_SIZE = int64(1), int64(2), int64(4)
 
 
 @compiled
@@ -35,31 +24,31 @@ def _field(data: Bytes, pos: int, end: int) -> tuple[int, int, int, int]:
     kind = tag & 7
     if tag >= 128:
         if pos == end or data[pos] == 0 or data[pos] >= 128:
-            return _MALFORMED_TAG, 0, end, end
+            return wire.MALFORMED_TAG, 0, end, end
         pos += 1
-        tag = _UNKNOWN_TAG
+        tag = wire.UNKNOWN_TAG
     elif tag < 8:
-        return _MALFORMED_TAG, 0, end, end
+        return wire.MALFORMED_TAG, 0, end, end
     if kind == 0 or kind == 2:
         shift, byte = 0, int64(128)
         while byte >= 128:
             if pos == end or shift > 63:
-                return _MALFORMED_TAG, 0, end, end
+                return wire.MALFORMED_TAG, 0, end, end
             byte = int64(data[pos])
             value |= (byte & 127) << shift
             pos += 1
             shift += 7
         if kind == 0:
             if shift == 70 and byte > 1:  # 64 bits end in the first of the tenth byte
-                return _MALFORMED_TAG, 0, end, end
+                return wire.MALFORMED_TAG, 0, end, end
             return tag, value, pos, pos
         length = value if shift <= 35 else int64(-1)
     elif kind == 1:
         length = int64(8)
     elif kind != 5:
-        return _MALFORMED_TAG, 0, end, end
+        return wire.MALFORMED_TAG, 0, end, end
     if length < 0 or length > end - pos:
-        return _MALFORMED_TAG, 0, end, end
+        return wire.MALFORMED_TAG, 0, end, end
     return tag, value, pos, pos + length
 
 
@@ -103,10 +92,10 @@ def scan(data: Bytes, table: Integers, body: int, entries: int, side_channel: in
 
     Row 0 of `table` gets start and end of the side channel and the command, each further row what the columns say.
     """
-    start, end, pos, stop = _parts(data, int64(0), len(data), _FIRST, body, _MESSAGE)
-    if start < 0 or pos < 0 or _number(data, start, end, wire.STATUS, _HEADER) != 200:
+    start, end, pos, stop = _parts(data, int64(0), len(data), _FIRST, body, wire.MESSAGE_FIELDS)
+    if start < 0 or pos < 0 or _number(data, start, end, wire.STATUS, wire.HEADER_FIELDS) != 200:
         return -1
-    pos, end, start, stop = _parts(data, pos, stop, _FIRST, _SECOND, _BODY)
+    pos, end, start, stop = _parts(data, pos, stop, _FIRST, _SECOND, wire.BODY_FIELDS)
     if pos < 0 or start >= 0:
         return -1
     table[0, :] = 0
@@ -117,7 +106,7 @@ def scan(data: Bytes, table: Integers, body: int, entries: int, side_channel: in
             count += 1
             if count == len(table):
                 return -1
-            start, stop, at, last = _parts(data, start, pos, _FIRST, _SECOND, _ENTRY)
+            start, stop, at, last = _parts(data, start, pos, _FIRST, _SECOND, wire.ENTRY_FIELDS)
             if start < 0 or at < 0:
                 return -1
             table[count, KEY_START], table[count, KEY_END] = start, stop
@@ -125,7 +114,7 @@ def scan(data: Bytes, table: Integers, body: int, entries: int, side_channel: in
             table[count, COUNT], table[count, DONE] = 0, 0
             while at < last:
                 tag, _, start, at = _field(data, at, last)
-                done = _number(data, start, at, wire.DONE, _ONLY_DONE) if agents else int64(0)
+                done = _number(data, start, at, wire.DONE, wire.DONE_FIELD) if agents else int64(0)
                 if tag != wire.VALUE or done < 0 or done > 1:
                     return -1
                 table[count, COUNT] += 1
@@ -134,30 +123,21 @@ def scan(data: Bytes, table: Integers, body: int, entries: int, side_channel: in
             table[0, 0], table[0, 1] = start, pos
         elif tag == command << 3 and command > 0:
             table[0, 2] = value
-        elif (1 << entries | 1 << side_channel | 1 << command | _MALFORMED) >> (tag >> 3) & 1:
+        elif (1 << entries | 1 << side_channel | 1 << command | wire.MALFORMED_FIELD) >> (tag >> 3) & 1:
             return -1
     return count
 
 
 @compiled
 def read_agents(
-    data: Bytes,
-    pos: int,
-    end: int,
-    block: Words,
-    sizes: Integers,
-    floats: int,
-    agents: int,
-    flags: int,
-    done: bool,
-    mixed: bool,
+    data: Bytes, pos: int, end: int, block: Words, sizes: Integers, agents: int, flags: int, done: bool, mixed: bool
 ) -> bool:
-    """Those agents of a list that are `done`, or those that are not, to a block; `mixed`: the list has both.
-
-    `floats` is the sum of `sizes`.
-    """
+    """Those agents of a list that are `done`, or those that are not, to a block; `mixed`: the list has both."""
     words = block.view(np.uint8)
-    rewards, first_flag = agents * floats, 4 * agents * (floats + 4)
+    rewards = int64(0)
+    for size in sizes:
+        rewards += agents * size
+    first_flag = 4 * (rewards + 4 * agents)
     if len(words) < first_flag + agents * flags:
         return False
     row = 0
@@ -165,7 +145,7 @@ def read_agents(
         tag, _, at, pos = _field(data, pos, end)
         if tag != wire.VALUE:
             return False
-        if mixed and _number(data, at, pos, wire.DONE, _ONLY_DONE) != done:
+        if mixed and _number(data, at, pos, wire.DONE, wire.DONE_FIELD) != done:
             continue
         if row == agents:
             return False
@@ -186,9 +166,9 @@ def read_agents(
                 first += agents * size
                 seen += 1
             elif tag == wire.REWARD:
-                _copy(data, start, words, 4 * (rewards + row), 4)
+                _copy(data, start, words, 4 * (rewards + row), _FLOAT_SIZE)
             elif tag == wire.GROUP_REWARD:
-                _copy(data, start, words, 4 * (rewards + agents + row), 4)
+                _copy(data, start, words, 4 * (rewards + agents + row), _FLOAT_SIZE)
             elif tag == wire.ID:
                 block[rewards + 2 * agents + row] = value & 0xFFFFFFFF
             elif tag == wire.GROUP_ID:
@@ -205,7 +185,7 @@ def read_agents(
                         return False
                 if not done:
                     _copy(data, start, words, flag, flags)
-            elif _AGENT >> (tag >> 3) & 1:
+            elif wire.AGENT_FIELDS >> (tag >> 3) & 1:
                 return False
         if seen != len(sizes) or is_done != done or interrupted < 0 or interrupted > 1:
             return False
@@ -213,7 +193,7 @@ def read_agents(
             words[flag] = interrupted
         row += 1
     finite = True
-    for i in range(uint64(agents * (floats + 2))):
+    for i in range(uint64(rewards + 2 * agents)):
         finite &= block[i] & 0x7F800000 != 0x7F800000
     return finite and row == agents
 
@@ -248,7 +228,7 @@ def _read_observation(data: Bytes, pos: int, end: int, words: Bytes, first: int,
         elif tag == wire.COMPRESSION:
             if value != 0:
                 return False
-        elif tag != wire.KIND and _OBSERVATION >> (tag >> 3) & 1:
+        elif tag != wire.KIND and wire.OBSERVATION_FIELDS >> (tag >> 3) & 1:
             return False
     return seen or size == 0
 
@@ -311,7 +291,7 @@ def read_actions(data: Bytes, pos: int, end: int, block: Words, agents: int, con
                         value, shift = int64(0), 0
                 if shift > 0:
                     return False
-            elif (tag != wire.DEPRECATED or (at - start) & 3 != 0) and _ACTION >> (tag >> 3) & 1:
+            elif (tag != wire.DEPRECATED or (at - start) & 3 != 0) and wire.ACTION_FIELDS >> (tag >> 3) & 1:
                 return False
         if floats != continuous or integers != discrete:
             return False

@@ -81,7 +81,6 @@ def write_agents(
     pos: int,
     block: Words,
     sizes: Integers,
-    floats: int,
     agents: int,
     flags: int,
     done: bool,
@@ -91,11 +90,14 @@ def write_agents(
     """Agents that are `done`, or that are not, before `pos`; flags count only if one of them is set.
 
     `spans` [observations, 3]: of what stands before and after the numbers of each observation in `templates`, the
-    start, the boundary and the end; `floats` is the sum of `sizes`. Returns -1 where there is not enough room.
+    start, the boundary and the end. Returns -1 where there is not enough room.
     """
     words, signed = block.view(np.uint8), block.view(np.int32)
-    rewards, first_flag = agents * floats, 4 * agents * (floats + 4)
-    if pos > len(out) or pos < agents * (4 * floats + flags + len(templates) + 64):
+    rewards = int64(0)
+    for size in sizes:
+        rewards += agents * size
+    first_flag = 4 * (rewards + 4 * agents)
+    if pos > len(out) or pos < 4 * rewards + agents * (flags + len(templates) + 64):
         return -1
     if len(words) < first_flag + agents * flags:
         return -1

@@ -18,6 +18,9 @@ class Guarded(np.ndarray):
         self._check(index)
         return super().__getitem__(index)
 
+    def __iter__(self):
+        return iter(np.asarray(self))
+
     def __setitem__(self, index, value) -> None:
         self._check(index)
         super().__setitem__(index, value)

@@ -31,8 +31,10 @@ ENDS = {
 
 
 class TestPlayerProcess:
-    def test_close_is_quick_and_the_player_exits_with_0(self, unity_environment, toy_player, process_lives) -> None:
-        environment = unity_environment(toy_player)
+    def test_close_is_quick_and_the_player_exits_with_0(
+        self, unity_environment, compiled_toy_player, process_lives
+    ) -> None:
+        environment = unity_environment(compiled_toy_player)
         environment.step()
         process = environment._player
         started = time.monotonic()
@@ -195,7 +197,7 @@ class TestPlayerProcess:
 
 
 def test_2000_steps_leave_nothing_behind(unity_environment, program, wait_for) -> None:
-    player = program("sys.exit(run_player(toy_worlds.EchoWorld, port))")
+    player = program("sys.exit(run_player(toy_worlds.EchoWorld, port))", numba=True)
 
     def held() -> tuple[int, int]:
         folder = Path("/proc/self/fd")

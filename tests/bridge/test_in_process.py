@@ -40,10 +40,11 @@ def act(environment: BaseEnv, generator: np.random.Generator) -> None:
         environment.set_actions(name, action)
 
 
-def test_the_same_world_gives_the_same_steps_as_over_the_wire(unity_environment, toy_player, toy) -> None:
+@pytest.mark.parametrize("player", ["toy_player", "compiled_toy_player"])
+def test_the_same_world_gives_the_same_steps_as_over_the_wire(unity_environment, request, player: str, toy) -> None:
     channels = [EnvironmentParametersChannel() for _ in range(2)]
     there = unity_environment(
-        toy_player, seed=5, num_areas=2, side_channels=[EngineConfigurationChannel(), channels[0]]
+        request.getfixturevalue(player), seed=5, num_areas=2, side_channels=[EngineConfigurationChannel(), channels[0]]
     )
     here = InProcessEnvironment(toy.ToyWorld, seed=5, num_areas=2, side_channels=[channels[1]])
     generators = [np.random.default_rng(1) for _ in range(2)]

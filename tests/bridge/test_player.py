@@ -286,6 +286,7 @@ class TestLeaving:
 TRAINER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
+sys.modules["numba"] = None  # which would only take time to start
 from bridge.environment import UnityEnvironment
 environment = UnityEnvironment(base_port=int(sys.argv[2]), timeout_wait=20)
 environment.reset()
