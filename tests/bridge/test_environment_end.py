@@ -42,6 +42,7 @@ def trainer(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 class TestEndOfTheTrainer:
+    @pytest.mark.slow
     def test_without_close_it_ends_at_once_and_the_player_with_0(self, trainer, program, tmp_path, wait_for) -> None:
         code = tmp_path / "code"
         player = program(
@@ -80,6 +81,7 @@ class TestEndOfTheTrainer:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
     @pytest.mark.parametrize("moment", ["before the player connects", "between the messages", "stepping"])
+    @pytest.mark.slow
     def test_a_killed_trainer_leaves_no_player(
         self, trainer, program, tmp_path: Path, wait_for, process_lives, moment: str
     ) -> None:
@@ -122,6 +124,7 @@ class TestEndOfTheTrainer:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
     @pytest.mark.parametrize("moment", ["connecting", "stepping"])
+    @pytest.mark.slow
     def test_ctrl_c_gets_through_while_it_waits(
         self, trainer, program, wait_for, process_lives, tmp_path: Path, moment: str
     ) -> None:

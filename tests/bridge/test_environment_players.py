@@ -31,6 +31,7 @@ ENDS = {
 
 
 class TestPlayerProcess:
+    @pytest.mark.slow
     def test_close_is_quick_and_the_player_exits_with_0(
         self, unity_environment, compiled_toy_player, process_lives
     ) -> None:
@@ -50,6 +51,7 @@ class TestPlayerProcess:
         environment.close()
         assert process.exit.returncode == 0
 
+    @pytest.mark.slow
     def test_one_that_is_simulating_is_told_when_it_is_done(self, unity_environment, program) -> None:
         player = program(
             """
@@ -117,6 +119,7 @@ class TestPlayerProcess:
             with pytest.raises(UnityEnvironmentException, match="was ended by signal SIGKILL"):
                 environment.step()
 
+    @pytest.mark.slow
     def test_one_that_hangs_up_but_lives_on(self, unity_environment, program) -> None:
         player = program(
             """
@@ -133,6 +136,7 @@ class TestPlayerProcess:
         with pytest.raises(UnityEnvironmentException, match=r"closed its connection .* its process goes on running"):
             environment.reset()
 
+    @pytest.mark.slow
     def test_one_that_never_connects(self, unity_environment, program) -> None:
         environment = None
         started = time.monotonic()
@@ -196,6 +200,7 @@ class TestPlayerProcess:
         assert [int(wind) for wind in winds] == [0, 2, 3]
 
 
+@pytest.mark.slow
 def test_2000_steps_leave_nothing_behind(unity_environment, program, wait_for) -> None:
     player = program("sys.exit(run_player(toy_worlds.EchoWorld, port))", numba=True)
 

@@ -51,6 +51,7 @@ def test_the_wrong_number_of_actions_is_refused(echo_fleet: Fleet, toy, rows: in
         echo_fleet.set_actions(toy.ECHO, ActionTuple(np.zeros((rows, 2), np.float32)))
 
 
+@pytest.mark.slow
 def test_two_players_over_the_wire_are_the_two_worlds_joined(unity_environment, compiled_toy_player, toy) -> None:
     fleets = [
         Fleet([unity_environment(compiled_toy_player, seed=seed) for seed in (1, 2)]),

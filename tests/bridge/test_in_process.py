@@ -41,6 +41,7 @@ def act(environment: BaseEnv, generator: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("player", ["toy_player", "compiled_toy_player"])
+@pytest.mark.slow
 def test_the_same_world_gives_the_same_steps_as_over_the_wire(unity_environment, request, player: str, toy) -> None:
     channels = [EnvironmentParametersChannel() for _ in range(2)]
     there = unity_environment(

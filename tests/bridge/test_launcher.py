@@ -261,6 +261,7 @@ class TestStop:
         assert player.exit is not None and (player.exit.returncode, player.exit.log_tail) == (5, "asked")
 
     @linux_only
+    @pytest.mark.slow
     def test_one_that_ignores_this_is_killed_with_its_children(
         self, start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -217,6 +217,7 @@ class TestLeaving:
         assert played.result(10) == 0
 
     @pytest.mark.parametrize("moment", ["while it waits", "while it simulates"])
+    @pytest.mark.slow
     def test_when_the_trainer_is_killed(self, start, free_port: int, moment: str) -> None:
         trainer = subprocess.Popen(
             [sys.executable, "-c", TRAINER, str(Path(bridge.__file__).parents[1]), str(free_port), moment],
@@ -247,12 +248,14 @@ class TestLeaving:
         trainer.receive()
         assert start().wait(10) == 0
 
+    @pytest.mark.slow
     def test_with_an_error_when_nobody_listens(self, start, free_port: int) -> None:
         player = start("sys.exit(run_player(toy_worlds.EchoWorld, port, connect_timeout=0.5))")
         assert player.wait(10) == 1
         last = player.stderr.read().splitlines()[-1]
         assert f"no trainer answered on port {free_port} within 0.5 s" in last
 
+    @pytest.mark.slow
     def test_not_while_the_trainer_may_still_come(self, playing, free_port: int) -> None:
         played = playing()
         time.sleep(0.3)

@@ -181,6 +181,7 @@ class TestConversation:
         server.send(numbered(2, size).SerializeToString())
         assert len(call.result(10)) > size
 
+    @pytest.mark.slow
     def test_a_fast_player_is_never_taken_for_gone(self, serve, free_port: int, raw_player) -> None:
         """Its next call comes before the server hears that the last one has ended."""
         server, player = serve(), raw_player(free_port)
