@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from trainers.errors import UsageError, did_you_mean
 from trainers.report import CUMULATIVE_REWARD, EPISODE_LENGTH
+from trainers.run_folder import write_whole
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps [points] in agent decisions, values [points]
 
@@ -115,7 +115,11 @@ def draw(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     image_format = output.suffix.lower().lstrip(".")
-    _write_whole(output, lambda path: figure.savefig(path, format=image_format, dpi=150))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(output, lambda path: figure.savefig(path, format=image_format, dpi=150))
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from error
 
 
 def _curves(run_folder: Path, loaded: Mapping[str, Any], tag: str) -> dict[str, Curve]:
@@ -224,17 +228,3 @@ def _plain(text: str) -> str:
     """`text` so that matplotlib shows it as it is: a dollar starts a formula, a leading underscore hides a label."""
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file beside `path` and put it in place when it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
