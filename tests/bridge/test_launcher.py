@@ -142,8 +142,8 @@ class TestStart:
         tail = end_of(player).log_tail
         assert tail.startswith("end of input")
         if sys.platform == "linux":
-            ignored = int(tail.split()[-1], 16)  # bit n - 1 for signal n; what this process ignores already may be there
-            assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)  # what Python ignores by itself
+            ignored = int(tail.split()[-1], 16)  # bit n - 1 for signal n
+            assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
 
     def test_a_file_without_permission_says_how_to_grant_it(self, script) -> None:
         path = script("exit 0", mode=0o644)
