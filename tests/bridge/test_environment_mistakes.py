@@ -84,7 +84,8 @@ class TestMistakesOfTheCaller:
 
     def test_without_a_base_port_the_next_free_one_is_taken(self, unity_environment, toy_player) -> None:
         one, two = unity_environment(toy_player), unity_environment(toy_player)
-        assert 5005 <= one.port < two.port
+        # Which ones depends on what else runs on this machine.
+        assert one.port != two.port and min(one.port, two.port) >= 5005
         one.reset()
         two.reset()
 
