@@ -278,9 +278,7 @@ def test_a_path_of_one_machine_is_told(parts: tuple[str, str]) -> None:
     assert problem.startswith("README.md:2 names a path")
 
 
-@pytest.mark.parametrize(
-    "text", ["https://example.org/home/page", "~/home/x", "results/tmp/x", "tests/work/x", "/usr/bin/env"]
-)
+@pytest.mark.parametrize("text", ["https://example.org/home/page", "~/home/x", "results/tmp/x", "/usr/bin/env"])
 def test_an_address_or_a_relative_path_is_no_machine_path(text: str) -> None:
     assert list(check_machine_paths("README.md", text)) == []
 
