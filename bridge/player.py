@@ -1,6 +1,6 @@
 """The player's side: turns a world written in Python into a program that ML-Agents trainers can train.
 
-A world is a class with the methods of `World`; `run_player(make_world, port)` connects it to the trainer that listens
+A world is a class with the methods of `World`, most easily made from `AgentWorld`; `run_player(make_world, port)` connects it to the trainer that listens
 on that port. A program needs no more than this (the trainer starts it with `--mlagents-port`):
 
     sys.exit(run_player(MyWorld, port_from_arguments(sys.argv[1:])))
@@ -17,6 +17,7 @@ import numpy as np
 from mlagents_envs.base_env import ActionTuple, BehaviorSpec
 
 from bridge import API_VERSION, __version__
+from bridge.agent_world import GOES_ON, INTERRUPTED, TERMINATED, AgentWorld, vector_observation
 from bridge.codec import Steps, StepsEncoder, decode_actions, encode_brain_parameters
 from bridge.exceptions import UnityCommunicationException
 from bridge.messages import (
@@ -29,6 +30,20 @@ from bridge.messages import (
     is_compatible,
 )
 from bridge.side_channels import EnvironmentParametersChannel, IncomingMessage, SideChannel, SideChannelManager
+
+__all__ = [
+    "GOES_ON",
+    "INTERRUPTED",
+    "TERMINATED",
+    "AgentWorld",
+    "EnvironmentParameters",
+    "MakeWorld",
+    "World",
+    "player_side_channels",
+    "port_from_arguments",
+    "run_player",
+    "vector_observation",
+]
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mlagents_envs.base_env import ActionTuple, DecisionSteps, TerminalSteps
 
-from unity_envs.worlds.ball3d import BEHAVIOR, Ball3D
+from bridge.codec import Steps
+from unity_envs import worlds
 
 
 class Parameters:
@@ -27,11 +28,22 @@ class Parameters:
 
 
 class Game:
-    """A 3DBall world and its latest message."""
+    """A world and its latest message."""
 
-    def __init__(self, agents: int = 12, seed: int = 1, num_areas: int = 1) -> None:
+    def __init__(
+        self,
+        agents: int = 12,
+        seed: int = 1,
+        num_areas: int = 1,
+        *,
+        name: str = "3DBall",
+        variant: str | None = None,
+    ) -> None:
         self.parameters = Parameters()
-        self.world = Ball3D(seed, num_areas, self.parameters, agents=agents)
+        self.world = worlds.make_world_factory(name, agents, variant)(seed, num_areas, self.parameters)
+        (self.behavior, spec), *rest = self.world.behavior_specs.items()
+        assert not rest
+        self.actions = spec.action_spec
         self.count = agents * num_areas
         self.decisions: DecisionSteps
         self.terminals: TerminalSteps
@@ -42,20 +54,26 @@ class Game:
         return int(self.world.state()["clock"][0])
 
     def reset(self) -> None:
-        self.decisions, self.terminals = self.world.reset()[BEHAVIOR]
+        self.take(self.world.reset())
 
     def step(self, actions: np.ndarray | float = 0.0) -> None:
         """One message; `actions` are only sent when agents wait for them."""
-        continuous = np.zeros((self.count, 2), np.float32) + np.asarray(actions, np.float32)
-        steps = self.world.step({BEHAVIOR: ActionTuple(continuous)} if len(self.decisions) else {})
-        self.decisions, self.terminals = steps[BEHAVIOR]
+        shape = (self.count, self.actions.continuous_size or self.actions.discrete_size)
+        kind = np.float32 if self.actions.continuous_size else np.int32
+        values = np.zeros(shape, kind) + np.asarray(actions, kind)
+        action = ActionTuple(continuous=values) if self.actions.continuous_size else ActionTuple(discrete=values)
+        self.take(self.world.step({self.behavior: action} if len(self.decisions) else {}))
+
+    def take(self, steps: Steps) -> None:
+        """Make `steps` the latest message."""
+        self.decisions, self.terminals = steps[self.behavior]
 
     def change(self, **arrays: np.ndarray | float) -> None:
         """Overwrite entries of the world's state, such as agent_ball [agents, 9], agent_platform [agents, 4]."""
         state = self.world.state()
         for name, value in arrays.items():
             state[name][...] = value
-        self.decisions, self.terminals = self.world.load_state(state)[BEHAVIOR]
+        self.take(self.world.load_state(state))
 
     def balance(self) -> np.ndarray:
         """Actions [agents, 2] of a controller that keeps the ball in the middle."""
@@ -67,7 +85,7 @@ class Game:
 
 @pytest.fixture
 def new_game() -> type[Game]:
-    """Call it for a game: new_game(agents=12, seed=1, num_areas=1)."""
+    """Call it for a game: new_game(agents=12, seed=1, num_areas=1, name="3DBall", variant=None)."""
     return Game
 
 

@@ -20,7 +20,7 @@ Action: 2 continuous numbers, cut to -1..1 here. Not-a-number counts as 0 (Unity
 
 | part       | rule                                                                                               |
 |------------|----------------------------------------------------------------------------------------------------|
-| agents     | 12 in an area, ids 0, 1, 2, ...; behavior `3DBall?team=0`                                          |
+| agents     | 12 in an area, ids 0, 1, 2, ...; behavior `3DBall`                                                 |
 | reward     | each tick *assigns* 0.1, failure -1; nothing adds up: 0.1 for a whole decision, -1 for a failed one |
 | failure    | y < -2 m, abs(x) > 3 m or abs(z) > 3 m: terminal, not interrupted                                  |
 | time limit | 5000 ticks (100 s): terminal, interrupted. 1000 decisions of 0.1 make 100, the highest return      |
@@ -35,6 +35,14 @@ Action: 2 continuous numbers, cut to -1..1 here. Not-a-number counts as 0 (Unity
 | mass      | 1 kg       | as an episode begins, for its agent. Without effect: the mass cancels out           |
 | scale     | 1          | as an episode begins, for its agent. Above 0; the height of the reset stays         |
 | gravity   | 9.81 m/s^2 | at every step, for all agents at once (a sampler draws for each)                    |
+
+| variant    | behavior         | differs in                                                                            |
+|------------|------------------|---------------------------------------------------------------------------------------|
+| (none)     | `3DBall`         |                                                                                       |
+| `discrete` | `3DBallDiscrete` | action: 1 of 4 numbers. 0: turn by -2 degrees about z in each tick, 1: by 2; 2: by -2 |
+|            |                  | about x, 3: by 2; any other: no turn. The zero action of a new episode is number 0    |
+| `hard`     | `3DBallHard`     | observation: 5 numbers, `VectorSensor_size5`; without the velocity of the ball        |
+| `visual`   | `Visual3DBall`   | observation: a picture of 3 x 84 x 84, red, green, blue in 0..1, `CameraSensor`        |
 
 Timing: a tick is 0.02 s; ticks are counted for all agents together (in Unity by the Academy). Tick t, in this order:
 
@@ -51,188 +59,92 @@ tick of zero actions pass before t = 0: its first decisions report 0.1, which be
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mlagents_envs.base_env import (
-    ActionSpec,
-    ActionTuple,
-    BehaviorSpec,
-    DecisionSteps,
-    DimensionProperty,
-    ObservationSpec,
-    ObservationType,
-    TerminalSteps,
-)
+from mlagents_envs.base_env import ActionSpec, DimensionProperty, ObservationSpec, ObservationType
 
+from bridge.agent_world import AgentWorld, vector_observation
 from bridge.exceptions import UnityEnvironmentException
 from unity_envs.worlds import ball3d_physics as physics
 
 if TYPE_CHECKING:
-    from bridge.codec import Steps
     from bridge.player import EnvironmentParameters
 
-BEHAVIOR = "3DBall?team=0"
+VARIANTS = {None: "3DBall", "discrete": "3DBallDiscrete", "hard": "3DBallHard", "visual": "Visual3DBall"}
+PICTURE_SIZE = 84  # pixels, height and width
+# Row: number of a discrete action; columns as in the continuous actions. The last row stands for any other number.
+_TURNS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1], [0, 0]], np.float32)
 
 
-class Ball3D:
+class Ball3D(AgentWorld):
     """The world that the text above specifies, with `agents` times `num_areas` agents and one stream of random numbers.
 
-    `parameters` offers `get_with_default(key, default)`. Arrays in returned steps are reused: they hold until the next
-    call. Raises UnityEnvironmentException for a scale that is not above 0 and for a parameter that is not finite, as it
-    is read.
+    `parameters` offers `get_with_default(key, default)`. Raises UnityEnvironmentException for a scale that is not above
+    0 and for a parameter that is not finite, as it is read.
     """
 
-    def __init__(self, seed: int, num_areas: int, parameters: EnvironmentParameters, agents: int = 12) -> None:
-        if agents < 1 or num_areas < 1:
-            raise ValueError(f"3DBall needs 1 agent and 1 area or more, got {agents} agents and {num_areas} areas")
-        observation = ObservationSpec((8,), (DimensionProperty.NONE,), ObservationType.DEFAULT, "VectorSensor_size8")
-        self.behavior_specs = {BEHAVIOR: BehaviorSpec([observation], ActionSpec.create_continuous(2))}
-        count = agents * num_areas
-        self._parameters = parameters
-        self._agents = np.zeros(count, physics.AGENT)
-        self._generator = np.array([int(seed) & 0xFFFFFFFFFFFFFFFF], np.uint64)
-        self._tick = -1  # before the first reset
-        self._actions = np.zeros((count, 2), np.float32)
-        self._begun = np.zeros(count, np.int64)
-        # The outstanding message. Terminals fill the first rows of theirs; the parts that never change come last.
-        self._observations = np.zeros((count, 8), np.float32)
-        self._rewards = np.zeros(count, np.float32)
-        self._terminals = 0
-        self._terminal_observations = np.zeros((count, 8), np.float32)
-        self._terminal_rewards = np.zeros(count, np.float32)
-        self._terminal_interrupted = np.zeros(count, np.bool_)
-        self._terminal_ids = np.zeros(count, np.int32)
-        self._ids = np.arange(count, dtype=np.int32)
-        self._group_ids = np.zeros(count, np.int32)
-        self._group_rewards = np.zeros(count, np.float32)
-        self._no_decisions, self._all_decisions = self._decision_steps(0), self._decision_steps(count)
-        self._no_terminals = self._terminal_steps(0)
+    def __init__(
+        self,
+        seed: int,
+        num_areas: int,
+        parameters: EnvironmentParameters,
+        agents: int = 12,
+        variant: str | None = None,
+    ) -> None:
+        super().__init__(
+            VARIANTS[variant],
+            seed,
+            num_areas,
+            parameters,
+            agents=agents,
+            observation_specs=[_picture() if variant == "visual" else vector_observation(5 if variant == "hard" else 8)],
+            action_spec=ActionSpec.create_discrete((4,)) if variant == "discrete" else ActionSpec.create_continuous(2),
+            agent_type=physics.AGENT,
+            decision_period=physics.DECISION_PERIOD,
+        )
+        self._turns = np.zeros((len(self.agents), 4))
+        self._radius = self.agents["radius"]
+        self._gravity = 9.81
+        self._camera = None
+        if variant == "visual":
+            from unity_envs.viewer import Camera  # pictures cost an import that the other variants do without
 
-    def reset(self) -> Steps:
-        """Begin an episode for every agent at tick 0, without terminals; returns the first decisions of all agents."""
-        self._tick = self._terminals = 0
-        physics.begin_all(self._agents, self._generator)
-        self._read_episode_parameters(self._ids)
-        return self._collect()
+            self._camera = Camera(PICTURE_SIZE)
 
-    def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
-        """Apply `actions` and run to the next message.
-
-        `actions[BEHAVIOR].continuous` is [agents, 2] after a message with decisions, and not looked at after another.
-        """
-        self._require_reset()
-        if self._decides():
-            self._take_actions(actions)
-        gravity = self._read("gravity", 9.81)
-        while True:
-            self._tick, self._terminals, begins = physics.run_ticks(
-                self._agents,
-                self._tick,
-                self._generator,
-                gravity,
-                self._begun,
-                self._terminal_observations,
-                self._terminal_rewards,
-                self._terminal_interrupted,
-                self._terminal_ids,
-            )
-            if begins:
-                begun = self._begun[:begins]
-                self._read_episode_parameters(begun)
-                physics.simulate(self._agents, begun, gravity)
-            if self._terminals or self._decides():
-                return self._collect()
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Copies of all that is needed to go on bit for bit, in dtypes that torch holds too; without the parameters."""
-        self._require_reset()
-        state = {name: array.copy() for name, array in self._arrays().items()}
-        state["clock"] = np.array([self._tick, self._terminals], np.int64)
-        return state
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> Steps:
-        """Continue from the `state()` of a world with as many agents; returns the message that was outstanding then."""
-        saved = len(state["agent_radius"])
-        if saved != len(self._agents):
-            raise ValueError(f"the saved 3DBall world has {saved} agents, this one has {len(self._agents)}")
-        for name, array in self._arrays().items():
-            array[...] = state[name]
-        self._tick, self._terminals = (int(value) for value in state["clock"])
-        return self._steps()
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """Views of all that changes, except for the clock."""
-        arrays = {f"agent_{name}": self._agents[name] for name in physics.AGENT.names or ()}
-        return arrays | {
-            "random": self._generator.view(np.int64),
-            "observations": self._observations,
-            "rewards": self._rewards,
-            "terminal_observations": self._terminal_observations,
-            "terminal_rewards": self._terminal_rewards,
-            "terminal_interrupted": self._terminal_interrupted,
-            "terminal_ids": self._terminal_ids,
-        }
-
-    def _decides(self) -> bool:
-        return self._tick % physics.DECISION_PERIOD == 0
-
-    def _require_reset(self) -> None:
-        if self._tick < 0:
-            raise RuntimeError("3DBall: call reset() first")
-
-    def _take_actions(self, actions: Mapping[str, ActionTuple]) -> None:
-        if BEHAVIOR not in actions:
-            raise ValueError(f"no actions for behavior {BEHAVIOR}, whose agents wait for them")
-        continuous = actions[BEHAVIOR].continuous
-        if continuous.shape != self._actions.shape:
-            raise ValueError(f"{BEHAVIOR}: continuous actions must be {self._actions.shape}, got {continuous.shape}")
-        self._actions[...] = continuous  # always the same dtype and layout, so that numba compiles once
-        physics.set_actions(self._agents, self._actions)
-
-    def _read(self, key: str, default: float) -> float:
-        value = float(self._parameters.get_with_default(key, default))
-        if not math.isfinite(value):
-            raise UnityEnvironmentException(f"3DBall: environment parameter {key} must be finite, got {value}")
-        return value
-
-    def _read_episode_parameters(self, agents: np.ndarray) -> None:
+    def begin(self, agents: np.ndarray) -> None:
+        physics.begin(self.agents, agents, self.random_state)
         for agent in agents:
-            self._read("mass", 1.0)  # read although unused: a sampler draws at each read, as in Unity
-            scale = self._read("scale", 1.0)
+            self.parameter("mass", 1.0)  # read although unused: a sampler draws at each read, as in Unity
+            scale = self.parameter("scale", 1.0)
             if scale <= 0.0:
-                raise UnityEnvironmentException(f"3DBall: environment parameter scale must be above 0, got {scale}")
-            self._agents["radius"][agent] = 0.5 * scale
+                raise UnityEnvironmentException(
+                    f"{self.name}: environment parameter scale must be above 0, got {scale}"
+                )
+            self._radius[agent] = 0.5 * scale
 
-    def _collect(self) -> Steps:
-        if self._decides():
-            physics.collect_decisions(self._agents, self._observations, self._rewards)
-        return self._steps()
+    def actions_changed(self, agents: np.ndarray) -> None:
+        actions = self.continuous
+        if self.discrete.shape[1]:
+            number = self.discrete[:, 0]
+            actions = _TURNS[np.where((number >= 0) & (number < 4), number, 4)]
+        physics.set_turns(self._turns, agents, actions)
 
-    def _steps(self) -> Steps:
-        decisions = self._all_decisions if self._decides() else self._no_decisions
-        terminals = self._terminal_steps(self._terminals) if self._terminals else self._no_terminals
-        return {BEHAVIOR: (decisions, terminals)}
+    def advance(self, ticks: int) -> int:
+        self._gravity = self.parameter("gravity", 9.81)
+        return physics.advance(self.agents, ticks, self._turns, self._gravity, self.rewards, self.ended)
 
-    def _decision_steps(self, count: int) -> DecisionSteps:
-        """Views of the first rows of the message's arrays."""
-        return DecisionSteps(
-            [self._observations[:count]],
-            self._rewards[:count],
-            self._ids[:count],
-            None,
-            self._group_ids[:count],
-            self._group_rewards[:count],
-        )
+    def simulate(self, agents: np.ndarray) -> None:
+        physics.simulate(self.agents, agents, self._gravity)
 
-    def _terminal_steps(self, count: int) -> TerminalSteps:
-        return TerminalSteps(
-            [self._terminal_observations[:count]],
-            self._terminal_rewards[:count],
-            self._terminal_interrupted[:count],
-            self._terminal_ids[:count],
-            self._group_ids[:count],
-            self._group_rewards[:count],
-        )
+    def observe(self, agents: np.ndarray, observations: list[np.ndarray]) -> None:
+        if self._camera is None:
+            physics.observe(self.agents, agents, observations[0])
+        else:
+            self._camera.take(self, agents, observations[0])
+
+
+def _picture() -> ObservationSpec:
+    """As Unity's CameraSensor describes it: channels, height, width."""
+    properties = (DimensionProperty.NONE, *[DimensionProperty.TRANSLATIONAL_EQUIVARIANCE] * 2)
+    return ObservationSpec((3, PICTURE_SIZE, PICTURE_SIZE), properties, ObservationType.DEFAULT, "CameraSensor")

@@ -31,16 +31,12 @@ SOLVER_SHARE = 0.8  # of an error, that one solver sweep removes
 FRICTION_SWEEPS = 3  # in the position pass; the velocity pass adds one
 
 # All that an agent carries from tick to tick; `agents` below is an array [agents] of it.
-# `ended`: its terminal was sent, or is about to be, and no decision of the next episode was sent yet.
 AGENT = np.dtype(
     [
         ("platform", np.float64, (4,)),  # quaternion x, y, z, w
         ("ball", np.float64, (9,)),  # position, velocity, spin; m, m/s, rad/s
-        ("turn", np.float64, (4,)),  # see set_turn
         ("radius", np.float64),
-        ("reward", np.float64),
         ("ticks", np.int64),
-        ("ended", np.int64),
     ]
 )
 
@@ -202,90 +198,71 @@ def has_failed(ball: Floats) -> bool:
 
 
 @_compiled
-def observe(agent: Any, observation: NDArray[np.float32]) -> None:
-    """Write the 8 numbers of the agent's observation to `observation` [8]."""
-    observation[0], observation[1] = agent.platform[2], agent.platform[0]
-    for i in range(6):
-        observation[2 + i] = agent.ball[i]
+def observe(agents: Any, chosen: NDArray[np.int64], observations: NDArray[np.float32]) -> None:
+    """Write what the agents numbered in `chosen` see to `observations` [chosen, 8], or [chosen, 5] without velocity."""
+    size = observations.shape[1]
+    for row in range(len(chosen)):
+        agent = agents[chosen[row]]
+        observations[row, 0], observations[row, 1] = agent.platform[2], agent.platform[0]
+        for i in range(size - 2):
+            observations[row, 2 + i] = agent.ball[i]
 
 
 @_compiled
-def begin_episode(agent: Any, generator: NDArray[np.uint64]) -> None:
-    """A fresh platform and ball; the radius is left to the caller, the spin as it was."""
-    half_x = 0.5 * math.radians(uniform(generator, -10.0, 10.0))
-    half_z = 0.5 * math.radians(uniform(generator, -10.0, 10.0))
-    agent.platform[0] = math.sin(half_x) * math.cos(half_z)
-    agent.platform[1] = -math.sin(half_x) * math.sin(half_z)
-    agent.platform[2] = math.cos(half_x) * math.sin(half_z)
-    agent.platform[3] = math.cos(half_x) * math.cos(half_z)
-    agent.ball[0] = uniform(generator, -1.5, 1.5)
-    agent.ball[1] = 4.0
-    agent.ball[2] = uniform(generator, -1.5, 1.5)
-    agent.ball[3:6] = 0.0
-    set_turn(agent.turn, 0.0, 0.0)
-    agent.ticks = 0
+def begin(agents: Any, chosen: NDArray[np.int64], generator: NDArray[np.uint64]) -> None:
+    """A fresh platform and ball for the agents numbered in `chosen`; radius and spin stay as they were."""
+    for i in chosen:
+        agent = agents[i]
+        half_x = 0.5 * math.radians(uniform(generator, -10.0, 10.0))
+        half_z = 0.5 * math.radians(uniform(generator, -10.0, 10.0))
+        agent.platform[0] = math.sin(half_x) * math.cos(half_z)
+        agent.platform[1] = -math.sin(half_x) * math.sin(half_z)
+        agent.platform[2] = math.cos(half_x) * math.sin(half_z)
+        agent.platform[3] = math.cos(half_x) * math.cos(half_z)
+        agent.ball[0] = uniform(generator, -1.5, 1.5)
+        agent.ball[1] = 4.0
+        agent.ball[2] = uniform(generator, -1.5, 1.5)
+        agent.ball[3:6] = 0.0
+        agent.ticks = 0
 
 
 @_compiled
-def begin_all(agents: Any, generator: NDArray[np.uint64]) -> None:
-    """Begin an episode for every agent, with nothing to report yet."""
-    for i in range(len(agents)):
-        begin_episode(agents[i], generator)
-        agents[i].reward = 0.0
-        agents[i].ended = 0
+def set_turns(turns: Floats, chosen: NDArray[np.int64], actions: NDArray[np.float32]) -> None:
+    """Set the rows of `turns` [agents, 4] of the agents numbered in `chosen` for their `actions` [agents, 2]."""
+    for i in chosen:
+        set_turn(turns[i], np.float64(actions[i, 0]), np.float64(actions[i, 1]))
 
 
 @_compiled
-def set_actions(agents: Any, actions: NDArray[np.float32]) -> None:
-    """`actions` [agents, 2] hold until the next call, or the agent's next episode."""
-    for i in range(len(agents)):
-        set_turn(agents[i].turn, np.float64(actions[i, 0]), np.float64(actions[i, 1]))
-
-
-@_compiled
-def run_ticks(
+def advance(
     agents: Any,
-    tick: int,
-    generator: NDArray[np.uint64],
+    ticks: int,
+    turns: Floats,
     gravity: float,
-    begun: NDArray[np.int64],
-    observations: NDArray[np.float32],
-    rewards: NDArray[np.float32],
-    interrupted: NDArray[np.bool_],
-    ids: NDArray[np.int32],
-) -> tuple[int, int, int]:
-    """Act and simulate until a message is due or an episode begins; returns (next tick, terminals, episodes begun).
+    rewards: Floats,
+    ended: NDArray[np.int8],
+) -> int:
+    """Act and simulate for up to `ticks` ticks, no further than the first in which an episode ends; returns how many.
 
-    Terminals go to the first rows of `observations` [agents, 8], `rewards`, `interrupted`, `ids` [agents], the numbers
-    of the agents that begin an episode to `begun` [agents]. Those still need their radius and then the physics of this
-    tick: an episode's parameters are read in Python, at the moment it begins.
+    `turns` [agents, 4] as of set_turns. Assigns `rewards` [agents] and marks `ended` [agents]: 1 failed, 2 out of time.
+    An agent whose episode ended stays as it was at the end: without this tick's physics.
     """
-    while True:
-        terminals = 0
-        begins = 0
+    for tick in range(1, ticks + 1):
+        ends = 0
         for i in range(len(agents)):
             agent = agents[i]
             agent.ticks += 1
-            rotate_platform(agent.platform, agent.turn)
+            rotate_platform(agent.platform, turns[i])
             failed = has_failed(agent.ball)
-            agent.reward = -1.0 if failed else 0.1
+            rewards[i] = -1.0 if failed else 0.1
             if failed or agent.ticks >= MAX_STEP:
-                if agent.ended == 0:  # Unity sends one terminal only, until the agent's next decision
-                    observe(agent, observations[terminals])
-                    rewards[terminals] = agent.reward
-                    interrupted[terminals] = not failed
-                    ids[terminals] = i
-                    terminals += 1
-                    agent.ended = 1
-                    agent.reward = 0.0
-                begin_episode(agent, generator)
-                begun[begins] = i
-                begins += 1
+                ended[i] = 1 if failed else 2
+                ends += 1
             else:
                 advance_ball(agent.ball, agent.platform, agent.radius, gravity)
-        tick += 1
-        if begins > 0 or tick % DECISION_PERIOD == 0:
-            return tick, terminals, begins
+        if ends > 0:
+            return tick
+    return ticks
 
 
 @_compiled
@@ -293,14 +270,3 @@ def simulate(agents: Any, chosen: NDArray[np.int64], gravity: float) -> None:
     """One tick of physics for the agents numbered in `chosen`."""
     for i in chosen:
         advance_ball(agents[i].ball, agents[i].platform, agents[i].radius, gravity)
-
-
-@_compiled
-def collect_decisions(agents: Any, observations: NDArray[np.float32], rewards: NDArray[np.float32]) -> None:
-    """Write every decision to `observations` [agents, 8] and `rewards` [agents]; rewards start at 0 again."""
-    for i in range(len(agents)):
-        agent = agents[i]
-        observe(agent, observations[i])
-        rewards[i] = agent.reward
-        agent.reward = 0.0
-        agent.ended = 0

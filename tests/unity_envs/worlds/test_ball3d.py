@@ -10,7 +10,7 @@ import pytest
 from mlagents_envs.base_env import ActionTuple
 
 from bridge.exceptions import UnityEnvironmentException
-from unity_envs.worlds.ball3d import BEHAVIOR
+from unity_envs.worlds import make_world_factory
 
 FLAT = [0.0, 0.0, 0.0, 1.0]
 FALL = 9.81 * 0.02 * 0.02  # m that the first tick of a free fall takes
@@ -236,7 +236,7 @@ def test_a_loaded_state_goes_on_bit_for_bit(new_game, messages):
     assert {str(array.dtype) for array in loaded.values()} <= {"float64", "float32", "int64", "int32", "bool"}
 
     copy = new_game(seed=99)
-    copy.decisions, copy.terminals = copy.world.load_state(loaded)[BEHAVIOR]
+    copy.take(copy.world.load_state(loaded))
     assert_same(snapshot(game), snapshot(copy))
     ends = 0
     for each in actions[messages:]:
@@ -329,7 +329,7 @@ def test_actions_may_have_any_memory_layout_and_type(new_game):
     other = ActionTuple()
     other._continuous = np.asfortranarray(actions.astype(np.float64))
     other._continuous.setflags(write=False)
-    strange.decisions, strange.terminals = strange.world.step({BEHAVIOR: other})[BEHAVIOR]
+    strange.take(strange.world.step({strange.behavior: other}))
     assert_same(snapshot(usual), snapshot(strange))
 
 
@@ -338,10 +338,10 @@ def test_wrong_use_is_refused(new_game):
     with pytest.raises(ValueError, match=r"no actions for behavior 3DBall\?team=0"):
         game.world.step({})
     with pytest.raises(ValueError, match=r"must be \(12, 2\), got \(3, 2\)"):
-        game.world.step({BEHAVIOR: ActionTuple(np.zeros((3, 2), np.float32))})
-    with pytest.raises(ValueError, match="0 agents and 1 areas"):
-        new_game(agents=0)
-    fresh = type(game.world)(1, 1, game.parameters)
+        game.world.step({game.behavior: ActionTuple(np.zeros((3, 2), np.float32))})
+    with pytest.raises(ValueError, match="1 agents and 0 areas"):
+        new_game(agents=1, num_areas=0)
+    fresh = make_world_factory("3DBall")(1, 1, game.parameters)
     for use in (fresh.state, lambda: fresh.step({})):
         with pytest.raises(RuntimeError, match="reset"):
             use()

@@ -1,0 +1,312 @@
+"""A base for worlds: like agents that decide together, with the timing of Unity's runtime. `bridge.player` offers it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from mlagents_envs.base_env import (
+    ActionSpec,
+    ActionTuple,
+    BehaviorSpec,
+    DecisionSteps,
+    DimensionProperty,
+    ObservationSpec,
+    ObservationType,
+    TerminalSteps,
+)
+from numpy.typing import NDArray
+
+from bridge.codec import Steps
+from bridge.exceptions import UnityEnvironmentException
+
+GOES_ON, TERMINATED, INTERRUPTED = 0, 1, 2  # values of AgentWorld.ended
+
+
+class _Parameters(Protocol):
+    def get_with_default(self, key: str, default: float) -> float: ...
+
+
+class AgentWorld:
+    """A `World` of `agents` times `num_areas` agents of one behavior; a world of this kind writes what differs:
+
+    - `begin(agents)` starts an episode for the agents of these numbers, by changing their rows of `self.agents`.
+    - `tick()` lets every agent act once (Unity's OnActionReceived): it reads `self.continuous` and `self.discrete`,
+      changes `self.agents`, sets or adds to `self.rewards`, and marks in `self.ended` the episodes that are over.
+    - `observe(agents, observations)` writes what the agents of these numbers see.
+
+    Attributes:
+        agents: the state of all agents, a structured array [agents] of the dtype given.
+        continuous: actions float32 [agents, size], held from decision to decision; zeros as an episode begins.
+        discrete: actions int32 [agents, branches], likewise.
+        rewards: float64 [agents], since the agent last sent something. Assign for Unity's SetReward, add for AddReward.
+        ended: int8 [agents], GOES_ON, TERMINATED or INTERRUPTED (cut by a time limit: its value does not end there).
+        random_state: uint64 [1], the state of SplitMix64, for worlds that draw in compiled code.
+
+    Timing, as in Unity: ticks are counted for all agents together, and every `decision_period` of them all agents
+    decide. A terminal goes out in the tick after its episode's end: with the decisions of that tick, or else alone.
+    Until its first decision a new episode executes zero actions. `reset()` sends no terminals.
+
+    Arrays in returned steps are reused: they hold until the next call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        num_areas: int,
+        parameters: _Parameters,
+        *,
+        agents: int,
+        observation_specs: Sequence[ObservationSpec],
+        action_spec: ActionSpec,
+        agent_type: np.dtype[Any],
+        decision_period: int = 1,
+    ) -> None:
+        if agents < 1 or num_areas < 1:
+            raise ValueError(f"{name} needs 1 agent and 1 area or more, got {agents} agents and {num_areas} areas")
+        self.name = name
+        self.behavior = f"{name}?team=0"
+        self.behavior_specs = {self.behavior: BehaviorSpec(list(observation_specs), action_spec)}
+        self.decision_period = decision_period
+        count = agents * num_areas
+        self.agents: NDArray[Any] = np.zeros(count, agent_type)
+        self.continuous = np.zeros((count, action_spec.continuous_size), np.float32)
+        self.discrete = np.zeros((count, action_spec.discrete_size), np.int32)
+        kinds = {"continuous": self.continuous, "discrete": self.discrete}
+        self._held = [(kind, actions) for kind, actions in kinds.items() if actions.shape[1]]
+        self.rewards = np.zeros(count)
+        self.ended = np.zeros(count, np.int8)
+        self.random_state = np.array([int(seed) & 0xFFFFFFFFFFFFFFFF], np.uint64)
+        from bridge import agent_world_loops  # only here, so that `import bridge.player` stays light
+
+        self._loops = agent_world_loops
+        self._parameters = parameters
+        self._tick = -1  # before the first reset
+        self._all = np.arange(count)
+        self._over, self._told = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        # A terminal was sent, or is about to be, and no decision since: Unity then sends no second one.
+        self._reported = np.zeros(count, np.bool_)
+        # The outstanding message. Terminals fill the first rows of theirs.
+        shapes = [(count, *spec.shape) for spec in observation_specs]
+        self._observations = [np.zeros(shape, np.float32) for shape in shapes]
+        self._sent_rewards = np.zeros(count, np.float32)
+        self._terminals = 0
+        self._terminal_observations = [np.zeros(shape, np.float32) for shape in shapes]
+        self._terminal_rewards = np.zeros(count, np.float32)
+        self._terminal_interrupted = np.zeros(count, np.bool_)
+        self._terminal_ids = np.zeros(count, np.int32)
+        # What never changes.
+        self._ids = np.arange(count, dtype=np.int32)
+        self._group_ids = np.zeros(count, np.int32)
+        self._group_rewards = np.zeros(count, np.float32)
+        self._no_decisions, self._all_decisions = self._decision_steps(0), self._decision_steps(count)
+        self._no_terminals = self._terminal_steps(0)
+
+    # ---- what a world writes ----
+
+    def begin(self, agents: NDArray[np.int64]) -> None:
+        """Begin an episode for the agents numbered in `agents`."""
+        raise NotImplementedError
+
+    def tick(self) -> None:
+        """Let every agent act once."""
+        raise NotImplementedError
+
+    def observe(self, agents: NDArray[np.int64], observations: list[NDArray[np.float32]]) -> None:
+        """Write what the agents numbered in `agents` see to `observations`: an array [len(agents), *shape] for each."""
+        raise NotImplementedError
+
+    def advance(self, ticks: int) -> int:
+        """Up to `ticks` ticks, no further than the first in which an episode ends; returns how many were done.
+
+        A world may write this instead of `tick`, to do several ticks in one compiled call.
+        """
+        for done in range(1, ticks + 1):
+            self.tick()
+            if np.count_nonzero(self.ended):
+                return done
+        return ticks
+
+    def actions_changed(self, agents: NDArray[np.int64]) -> None:
+        """Called when `self.continuous` and `self.discrete` of these agents have changed, for what is computed from them.
+
+        Most worlds just read them in `tick`.
+        """
+
+    def simulate(self, agents: NDArray[np.int64]) -> None:
+        """The rest of the tick in which `agents` began anew: what a game engine simulates after all have acted.
+
+        A world that moves nothing between the actions leaves this as it is.
+        """
+
+    # ---- what a world may use ----
+
+    def uniform(self, low: float, high: float, count: int) -> NDArray[np.float64]:
+        """The next `count` numbers of U(low, high).
+
+        SplitMix64: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014; constants as in
+        Vigna's splitmix64.c.
+        """
+        with np.errstate(over="ignore"):
+            z = self.random_state + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, count + 1, dtype=np.uint64)
+            if count:
+                self.random_state[0] = z[-1]
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        fractions = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        drawn: NDArray[np.float64] = low + (high - low) * fractions
+        return drawn
+
+    def parameter(self, key: str, default: float) -> float:
+        """The environment parameter `key`. Raises UnityEnvironmentException when it is not finite."""
+        value = float(self._parameters.get_with_default(key, default))
+        if not math.isfinite(value):
+            raise UnityEnvironmentException(f"{self.name}: environment parameter {key} must be finite, got {value}")
+        return value
+
+    # ---- the World ----
+
+    def reset(self) -> Steps:
+        """Begin an episode for every agent at tick 0, without terminals; returns the first decisions of all agents."""
+        self._tick = self._terminals = 0
+        for array in (self.continuous, self.discrete, self.rewards, self.ended, self._reported):
+            array[...] = 0
+        self.actions_changed(self._all)
+        self.begin(self._all)
+        return self._collect()
+
+    def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
+        """Apply `actions` and run to the next message.
+
+        `actions[behavior]` holds continuous float32 [agents, size] and discrete int32 [agents, branches] after a message
+        with decisions, and is not looked at after another.
+        """
+        self._require_reset()
+        if self._decides():
+            self._take_actions(actions)
+        self._terminals = 0
+        period = self.decision_period
+        while True:
+            self._tick += self.advance(period - self._tick % period)
+            if np.count_nonzero(self.ended):
+                self._end_episodes()
+            if self._terminals or self._tick % period == 0:
+                return self._collect()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that is needed to go on bit for bit, in dtypes that torch holds too; without the parameters.
+
+        The fields of `agents` are called agent_FIELD. Raises RuntimeError before the first reset.
+        """
+        self._require_reset()
+        state = {name: array.copy() for name, array in self._arrays().items()}
+        state["clock"] = np.array([self._tick, self._terminals], np.int64)
+        return state
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> Steps:
+        """Continue from the `state()` of a world with as many agents; returns the message that was outstanding then."""
+        saved = len(state["rewards"])
+        if saved != len(self.agents):
+            raise ValueError(f"the saved {self.name} world has {saved} agents, this one has {len(self.agents)}")
+        for name, array in self._arrays().items():
+            array[...] = state[name]
+        self._tick, self._terminals = (int(value) for value in state["clock"])
+        self.actions_changed(self._all)
+        return self._steps()
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Views of all that changes, except for the clock."""
+        arrays: dict[str, NDArray[Any]] = {f"agent_{name}": self.agents[name] for name in self.agents.dtype.names or ()}
+        for index, (observation, terminal) in enumerate(
+            zip(self._observations, self._terminal_observations, strict=True)
+        ):
+            arrays |= {f"observation_{index}": observation, f"terminal_observation_{index}": terminal}
+        return arrays | {
+            "random": self.random_state.view(np.int64),
+            "continuous": self.continuous,
+            "discrete": self.discrete,
+            "rewards": self.rewards,
+            "reported": self._reported,
+            "sent_rewards": self._sent_rewards,
+            "terminal_rewards": self._terminal_rewards,
+            "terminal_interrupted": self._terminal_interrupted,
+            "terminal_ids": self._terminal_ids,
+        }
+
+    def _decides(self) -> bool:
+        return self._tick % self.decision_period == 0
+
+    def _require_reset(self) -> None:
+        if self._tick < 0:
+            raise RuntimeError(f"{self.name}: call reset() first")
+
+    def _take_actions(self, actions: Mapping[str, ActionTuple]) -> None:
+        given = actions.get(self.behavior)
+        if given is None:
+            raise ValueError(f"no actions for behavior {self.behavior}, whose agents wait for them")
+        for kind, held in self._held:
+            new = getattr(given, kind)
+            if new.shape != held.shape:
+                raise ValueError(f"{self.behavior}: {kind} actions must be {held.shape}, got {new.shape}")
+            held[...] = new
+        self.actions_changed(self._all)
+
+    def _end_episodes(self) -> None:
+        """Note the terminals of the episodes that have just ended, and begin the next ones."""
+        overs, self._terminals = self._loops.end_episodes(
+            self.ended,
+            self._reported,
+            self.rewards,
+            self._terminal_rewards,
+            self._terminal_interrupted,
+            self._terminal_ids,
+            self._over,
+            self._told,
+        )
+        if self._terminals:
+            told = self._told[: self._terminals]
+            self.observe(told, [observation[: self._terminals] for observation in self._terminal_observations])
+        over = self._over[:overs]
+        for _, actions in self._held:
+            self._loops.clear_rows(actions, over)
+        self.actions_changed(over)
+        self.begin(over)
+        self.simulate(over)
+
+    def _collect(self) -> Steps:
+        if self._decides():
+            self.observe(self._all, self._observations)
+            self._loops.send_rewards(self.rewards, self._sent_rewards, self._reported)
+        return self._steps()
+
+    def _steps(self) -> Steps:
+        decisions = self._all_decisions if self._decides() else self._no_decisions
+        terminals = self._terminal_steps(self._terminals) if self._terminals else self._no_terminals
+        return {self.behavior: (decisions, terminals)}
+
+    def _decision_steps(self, count: int) -> DecisionSteps:
+        """Views of the first rows of the message's arrays."""
+        return DecisionSteps(
+            [observation[:count] for observation in self._observations],
+            self._sent_rewards[:count],
+            self._ids[:count],
+            None,
+            self._group_ids[:count],
+            self._group_rewards[:count],
+        )
+
+    def _terminal_steps(self, count: int) -> TerminalSteps:
+        return TerminalSteps(
+            [observation[:count] for observation in self._terminal_observations],
+            self._terminal_rewards[:count],
+            self._terminal_interrupted[:count],
+            self._terminal_ids[:count],
+            self._group_ids[:count],
+            self._group_rewards[:count],
+        )
+
+
+def vector_observation(size: int) -> ObservationSpec:
+    """The specification of Unity's vector of `size` numbers, as its VectorSensor names it."""
+    return ObservationSpec((size,), (DimensionProperty.NONE,), ObservationType.DEFAULT, f"VectorSensor_size{size}")
