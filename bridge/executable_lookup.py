@@ -35,6 +35,7 @@ def find_executable(file_name: str, *, platform: str = sys.platform, folder: Pat
     - Linux: `NAME.x86_64`, `NAME.x86`, `NAME` itself (any executable file), then the only program in the folder `NAME`
     - macOS: the program in `NAME.app/Contents/MacOS`, `NAME` itself, then the only `.app` or program in the folder
     - Windows: `NAME.exe`, then the only `.exe` but Unity's crash handler in the folder `NAME`
+    - everywhere: `NAME.py`, spelled out, a program of `bridge.player` that this Python runs
 
     A relative name starts at `folder`, by default the current one. Raises ExecutableNotFoundError when there is
     nothing, and UnityEnvironmentException when there are several programs, one that may not be executed, or only one
@@ -44,6 +45,8 @@ def find_executable(file_name: str, *, platform: str = sys.platform, folder: Pat
         raise ExecutableNotFoundError("the environment's file name is empty: give the path of a build or an executable")
     given = Path(os.path.abspath((folder or Path.cwd()) / os.path.expanduser(file_name)))
     system = {"darwin": "macOS", "win32": "Windows"}.get(platform, "Linux")
+    if is_python_program(given) and given.is_file():
+        return given
     base = _without_suffix(given)
     folders = [path for path in dict.fromkeys((given, base)) if path.is_dir()]
     tried = _files_to_try(given, base, system)
@@ -59,6 +62,11 @@ def find_executable(file_name: str, *, platform: str = sys.platform, folder: Pat
     if system != "Windows" and not os.access(found, os.X_OK):
         raise UnityEnvironmentException(f"{found} is not executable; run: chmod +x {shlex.quote(str(found))}")
     return found
+
+
+def is_python_program(path: Path) -> bool:
+    """Whether `path` is started by this Python, not by the system."""
+    return path.name.endswith(".py")
 
 
 def _without_suffix(path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from bridge.exceptions import UnityEnvironmentException
-from bridge.executable_lookup import find_executable, start_error
+from bridge.executable_lookup import find_executable, is_python_program, start_error
 from bridge.process_tree import ProcessTree, in_spawning_thread
 
 __all__ = ["Player", "PlayerExit", "find_executable", "player_command"]
@@ -53,7 +53,7 @@ def player_command(
     additional_args: Sequence[str],
 ) -> list[str]:
     """The command line of a player, in ML-Agents' order. With `no_graphics_monitor` only worker 0 shows its picture."""
-    command = [os.path.abspath(executable)]
+    command = [*([sys.executable] if is_python_program(executable) else []), os.path.abspath(executable)]
     if no_graphics or (no_graphics_monitor and worker_id != 0):
         command += ["-nographics", "-batchmode"]
     command += ["--mlagents-port", str(port)]
@@ -72,7 +72,7 @@ class Player:
 
     def __init__(self, command: Sequence[str], worker_id: int, log_folder: str | None) -> None:
         self.worker_id = worker_id
-        self.executable = command[0]
+        self.executable = command[1] if command[0] == sys.executable else command[0]
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._exit: PlayerExit | None = None

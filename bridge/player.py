@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import grpc
 import numpy as np
-from mlagents_envs.base_env import ActionTuple, BehaviorSpec
+from mlagents_envs.base_env import ActionSpec, ActionTuple, BehaviorSpec
 
 from bridge import API_VERSION, __version__
 from bridge.agent_world import GOES_ON, INTERRUPTED, TERMINATED, AgentWorld, vector_observation
@@ -35,6 +35,8 @@ __all__ = [
     "GOES_ON",
     "INTERRUPTED",
     "TERMINATED",
+    "ActionSpec",
+    "ActionTuple",
     "AgentWorld",
     "EnvironmentParameters",
     "MakeWorld",

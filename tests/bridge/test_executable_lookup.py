@@ -88,6 +88,12 @@ class TestLinux:
         script = make(tmp_path / "start.sh", b"#!/bin/sh\n")
         assert find_executable("start.sh", platform="linux", folder=tmp_path) == script
 
+    def test_a_python_program_needs_no_permission_to_be_executed(self, tmp_path: Path) -> None:
+        program = tmp_path / "my_game.py"
+        program.write_text("")
+        for platform in ("linux", "darwin", "win32"):
+            assert find_executable(str(program), platform=platform) == program
+
     def test_several_programs_are_listed(self, tmp_path: Path) -> None:
         linux_build(tmp_path / "builds"), linux_build(tmp_path / "builds", "Walker.x86_64")
         message = message_for("builds", platform="linux", folder=tmp_path)

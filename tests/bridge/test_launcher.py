@@ -111,22 +111,19 @@ class TestCommand:
         command = self.command(log_folder="logs")
         assert command[0] == str(tmp_path / "player") and command[-1] == str(tmp_path / "logs" / "Player-0.log")
 
+    def test_a_python_program_is_run_by_this_python(self) -> None:
+        assert self.command(executable="game.py")[:2] == [sys.executable, os.path.abspath("game.py")]
+
     def test_the_monitor_shows_worker_0_only(self) -> None:
         assert "-nographics" not in self.command(no_graphics_monitor=True)
         assert "-nographics" in self.command(no_graphics_monitor=True, worker_id=1)
         assert "-nographics" in self.command(no_graphics_monitor=True, no_graphics=True)
 
     @staticmethod
-    def command(**arguments) -> list[str]:
-        defaults = {
-            "port": 5005,
-            "worker_id": 0,
-            "no_graphics": False,
-            "no_graphics_monitor": False,
-            "log_folder": None,
-            "additional_args": (),
-        }
-        return player_command(Path("player"), **(defaults | arguments))
+    def command(executable="player", **arguments) -> list[str]:
+        defaults = {"port": 5005, "worker_id": 0, "no_graphics": False, "no_graphics_monitor": False}
+        defaults |= {"log_folder": None, "additional_args": ()}
+        return player_command(Path(executable), **(defaults | arguments))
 
 
 class TestStart:

@@ -87,7 +87,8 @@ def verify_seed(seed: int, folder: Path, official: Official | None) -> dict[str,
     figures = {"seed": seed, **figures_of(ours), "evaluation": None, "peer": None}
     models = list(results.glob("*/3DBall.onnx"))
     if models:
-        figures["evaluation"] = evaluate(models[0], folder / f"evaluation-{seed}.json", seed)
+        say(f"seed {seed}: {EPISODES} episodes with the exported model")
+        figures["evaluation"] = play(models[0], "3DBall", folder / f"evaluation-{seed}.json", seed, EPISODES)
     if official is not None:
         say(f"seed {seed}: official")
         run = train_3dball(
@@ -103,13 +104,13 @@ def verify_seed(seed: int, folder: Path, official: Official | None) -> dict[str,
     return figures
 
 
-def draw_curves(seeds: list[dict[str, Any]], picture: Path) -> None:
+def draw_curves(seeds: list[dict[str, Any]], picture: Path, title: str = "3DBall") -> None:
     """The mean reward of each summary of ours against agent steps, one curve a seed."""
     curves = {}
     for one in seeds:
         points = [(line["step"], line["mean_reward"]) for line in one["summaries"] if line["mean_reward"] is not None]
         curves[f"seed {one['seed']}"] = tuple(np.array(column, dtype=float) for column in zip(*points, strict=True))
-    draw(curves, picture, title="3DBall")
+    draw(curves, picture, title=title)
 
 
 def past_limit(run: TrainerRun) -> bool:
@@ -132,10 +133,9 @@ def figures_of(run: TrainerRun) -> dict[str, Any]:
     }
 
 
-def evaluate(model: Path, report: Path, seed: int) -> dict[str, Any]:
-    """Plays the exported model in a process of its own."""
-    say(f"seed {seed}: {EPISODES} episodes with the exported model")
-    command = [our_program()[0], "evaluate", str(model), "--env=3DBall", "--deterministic", f"--episodes={EPISODES}"]
+def play(model: Path, name: str, report: Path, seed: int, episodes: int) -> dict[str, Any]:
+    """Plays an exported model of the environment `name` in a process of its own."""
+    command = [our_program()[0], "evaluate", str(model), f"--env={name}", "--deterministic", f"--episodes={episodes}"]
     command += [f"--seed={seed}", f"--json={report}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=EVALUATION_LIMIT, check=False)
     if done.returncode != 0:
