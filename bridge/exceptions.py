@@ -13,6 +13,7 @@ from mlagents_envs.exception import (
 )
 
 __all__ = [
+    "InvalidModelError",
     "InvalidObservationError",
     "PortInUseError",
     "UnityActionException",
@@ -25,6 +26,10 @@ __all__ = [
     "UnityTimeOutException",
     "UnityWorkerInUseException",
 ]
+
+
+class InvalidModelError(UnityException):
+    """A file is no ONNX model of ML-Agents, or not one for these agents. The message names the file and the remedy."""
 
 
 class InvalidObservationError(UnityObservationException, RuntimeError):

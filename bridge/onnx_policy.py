@@ -1,14 +1,25 @@
 """An ONNX model of ML-Agents, played by onnxruntime alone: what Unity does with the file, without Unity or torch."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from mlagents_envs.base_env import ActionTuple, BehaviorSpec
+from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
+from numpy.typing import NDArray
 
-from trainers.errors import UsageError
+from bridge.exceptions import InvalidModelError
 
 VERSION_NUMBER = 3  # Unity also loads version 2, which has no deterministic outputs
+
+FloatArray = NDArray[np.float32]
+
+
+def allowed_actions(decisions: DecisionSteps) -> FloatArray | None:
+    """`[agents, sum of branches]`, 1 where a discrete action is allowed; None allows all. For `OnnxPolicy.act`."""
+    if decisions.action_mask is None:
+        return None
+    return np.float32(1) - np.concatenate(decisions.action_mask, axis=1, dtype=np.float32)
 
 
 class OnnxPolicy:
@@ -20,13 +31,13 @@ class OnnxPolicy:
         continuous_size: number of continuous actions.
         discrete_branches: number of choices of each discrete action.
 
-    Raises UsageError, naming the file, if it is no ONNX model or lacks what Unity needs.
+    Raises InvalidModelError, naming the file, if it is no ONNX model or lacks what Unity needs.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file; a run writes its model to results/RUN_ID/BEHAVIOR.onnx")
+        if not os.path.isfile(path):  # also of a path that cannot be looked at, where is_file() raises
+            raise InvalidModelError(f"{path}: no such file; a run writes its model to results/RUN_ID/BEHAVIOR.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # these networks are too small to share out
         options.log_severity_level = 4  # what goes wrong comes as an exception; nothing on the side
@@ -60,7 +71,7 @@ class OnnxPolicy:
         self._kinds = kinds
 
     def check(self, behavior_spec: BehaviorSpec) -> None:
-        """Raises UsageError, naming what differs, if agents of this behavior cannot be played by this model."""
+        """Raises InvalidModelError, naming what differs, if agents of this behavior cannot be played by this model."""
         given = {f"obs_{index}": tuple(spec.shape) for index, spec in enumerate(behavior_spec.observation_specs)}
         for name, shape in given.items():
             if name not in self.observation_shapes:
@@ -82,7 +93,7 @@ class OnnxPolicy:
                 f"the agents take discrete actions with branches {branches}, the model gives {self.discrete_branches}"
             )
 
-    def act(self, observations: list[np.ndarray], allowed_mask: np.ndarray | None, deterministic: bool) -> ActionTuple:
+    def act(self, observations: list[FloatArray], allowed_mask: FloatArray | None, deterministic: bool) -> ActionTuple:
         """The model's actions, ready to be sent to the environment.
 
         Args:
@@ -91,7 +102,8 @@ class OnnxPolicy:
             deterministic: the most likely actions, else samples. The same samples come again if `onnxruntime.set_seed`
                 is called before the policy is made.
 
-        Raises UsageError if deterministic actions are asked for and the model has no such outputs.
+        Raises InvalidModelError if deterministic actions are asked for and the model has no such outputs, or if
+        onnxruntime cannot run it.
         """
         names = [f"deterministic_{kind}_actions" if deterministic else f"{kind}_actions" for kind in self._kinds]
         for name in names:
@@ -100,13 +112,17 @@ class OnnxPolicy:
         feed = {f"obs_{i}": np.ascontiguousarray(values, dtype=np.float32) for i, values in enumerate(observations)}
         if self.discrete_branches:
             if allowed_mask is None:
-                allowed_mask = np.ones((len(observations[0]), sum(self.discrete_branches)))
+                allowed_mask = np.ones((len(observations[0]), sum(self.discrete_branches)), np.float32)
             feed["action_masks"] = np.ascontiguousarray(allowed_mask, dtype=np.float32)
-        actions = dict(zip(self._kinds, self._session.run(names, feed), strict=True))
+        try:
+            results = self._session.run(names, feed)
+        except Exception as error:
+            raise self._error(f"onnxruntime cannot run this model ({_one_line(error)})") from error
+        actions = dict(zip(self._kinds, results, strict=True))
         return ActionTuple(continuous=actions.get("continuous"), discrete=actions.get("discrete"))
 
-    def _error(self, message: str) -> UsageError:
-        return UsageError(f"{self.path}: {message}")
+    def _error(self, message: str) -> InvalidModelError:
+        return InvalidModelError(f"{self.path}: {message}")
 
     def _require_outputs(self, *names: str) -> None:
         missing = [name for name in names if name not in self._outputs]

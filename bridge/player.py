@@ -3,11 +3,13 @@
 A world is a class with the methods of `World`, most easily made from `AgentWorld`; `run_player(make_world, port)` connects it to the trainer that listens
 on that port. A program needs no more than this (the trainer starts it with `--mlagents-port`):
 
-    sys.exit(run_player(MyWorld, port_from_arguments(sys.argv[1:])))
+    sys.exit(run_program(MyWorld))
 """
 
 import contextlib
+import os
 import random
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,7 +21,7 @@ from mlagents_envs.base_env import ActionSpec, ActionTuple, BehaviorSpec
 from bridge import API_VERSION, __version__
 from bridge.agent_world import GOES_ON, INTERRUPTED, TERMINATED, AgentWorld, vector_observation
 from bridge.codec import Steps, StepsEncoder, decode_actions, encode_brain_parameters
-from bridge.exceptions import UnityCommunicationException
+from bridge.exceptions import UnityCommunicationException, UnityException
 from bridge.messages import (
     COMMAND_QUIT,
     COMMAND_RESET,
@@ -44,6 +46,7 @@ __all__ = [
     "player_side_channels",
     "port_from_arguments",
     "run_player",
+    "run_program",
     "vector_observation",
 ]
 
@@ -160,6 +163,24 @@ def port_from_arguments(arguments: Sequence[str]) -> int | None:
         elif argument.startswith("--mlagents-port="):
             port = int(argument.split("=", 1)[1])
     return port
+
+
+def run_program(make_world: MakeWorld, arguments: Sequence[str] | None = None) -> int:
+    """A whole program: connects a world to the trainer that started it, and returns the program's exit code.
+
+    `arguments`, by default those of the command line, name the port; other flags of Unity players are not looked at.
+    What a user can mend is said in a line on standard error.
+    """
+    name = os.path.basename(sys.argv[0])
+    try:
+        port = port_from_arguments(sys.argv[1:] if arguments is None else arguments)
+        if port is None:
+            print(f"{name}: a trainer starts this program: mlbridge learn CONFIG.yaml --env {name}", file=sys.stderr)
+            return 2
+        return run_player(make_world, port)
+    except (UnityException, ValueError) as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 1
 
 
 class _TrainerGone(Exception):

@@ -26,7 +26,7 @@ TOP_LEVEL = {
 MOST_LINES = 400
 SOURCE = {".c", ".cpp", ".cs", ".cu", ".h", ".proto", ".py"}
 
-# What a room may import of the other rooms: these names of that module; "*" is all of it and what is below it.
+# What a room, or a part of it, may import of the other rooms: these names of that module; "*" is all of it.
 OTHER_ROOMS = {
     "bridge": {},
     "unity_envs": {"bridge": "*"},
@@ -35,16 +35,25 @@ OTHER_ROOMS = {
         "unity_envs.worlds": {"make_world_factory", "names"},
         "unity_envs.executables": {"path", "names"},
     },
+    # What `mlbridge play` and `mlbridge envs` show of the built-in environments.
+    "trainers.commands": {
+        "unity_envs.worlds": {"check_name", "variants"},
+        "unity_envs.viewer": "*",
+        "unity_envs.recording_format": {"load", "write"},
+        "unity_envs.replay": {"replay"},
+        "unity_envs.comparison": {"compare"},
+    },
 }
 FORBIDDEN = {"bridge": {"torch"}, "unity_envs": {"torch"}}
 ONLY = {"trainers.kernels": {"torch", "numpy", "keras", "trainers.kernels"}}
-OPTIONAL = {"gymnasium", "keras", "matplotlib", "mujoco", "optuna", "pettingzoo", "wandb"}
+OPTIONAL = {"gymnasium", "imageio_ffmpeg", "keras", "matplotlib", "mujoco", "optuna", "pettingzoo", "wandb"}
 # The modules of mlagents_envs that work on a current protobuf.
 MLAGENTS_ENVS = {"base_env", "exception", "logging_util", "timers"}
 # Import name to distribution name, where they differ.
 DISTRIBUTIONS = {
     "google": "protobuf",
     "grpc": "grpcio",
+    "imageio_ffmpeg": "imageio-ffmpeg",
     "mlagents_envs": "mlagents-envs",
     "PIL": "pillow",
     "pydantic_core": "pydantic",
@@ -102,7 +111,8 @@ def check_imports(path: str, source: str, declared: Iterable[str]) -> Iterator[s
             yield f"{where} imports {full}; {room} never imports {top}"
         if top in OPTIONAL and at_import:
             yield f"{where} imports {full} at the top; it is optional, so import it in the function that uses it"
-        if ours and top != room and not any(allows(*rule, full) for rule in OTHER_ROOMS[room].items()):
+        rules = [rule for place, of_place in OTHER_ROOMS.items() if is_within(module, place) for rule in of_place.items()]
+        if ours and top != room and not any(allows(*rule, full) for rule in rules):
             yield f"{where} imports {full}, which {room} may not"
         if top == "mlagents_envs" and not set(full.split(".")[1:2]) & MLAGENTS_ENVS:
             yield f"{where} imports {full}; on a current protobuf only {', '.join(sorted(MLAGENTS_ENVS))} of it work"
@@ -215,6 +225,8 @@ def test_nothing_else_is_at_the_top_level() -> None:
         ("unity_envs/worlds/ball3d.py", "import torch"),
         ("trainers/run.py", "import unity_envs"),
         ("trainers/run.py", "from unity_envs import viewer"),
+        ("trainers/run.py", "from unity_envs.replay import replay"),
+        ("trainers/commands/envs.py", "from unity_envs.worlds import ball3d"),
         ("trainers/run.py", "from unity_envs.worlds import ball3d"),
         ("trainers/run.py", "from unity_envs.worlds.ball3d import Ball3D"),
         ("trainers/run.py", "from unity_envs.executables import main_3dball"),
@@ -254,6 +266,7 @@ def test_a_forbidden_import_is_told_with_file_and_line(path: str, source: str) -
             "trainers/run.py",
             "from unity_envs import executables, worlds\nfrom unity_envs.worlds import make_world_factory, names",
         ),
+        ("trainers/commands/play.py", "from unity_envs.viewer import Camera\nfrom unity_envs.worlds import names, variants"),
         ("trainers/run.py", "import unity_envs.executables\nfrom unity_envs.executables import path"),
         ("trainers/kernels/nn.py", "import ctypes, torch\nfrom trainers.kernels import status\nfrom torch import nn"),
         ("trainers/kernels/keras.py", "def layers():\n    import keras"),

@@ -15,8 +15,8 @@ import onnxruntime
 from mlagents_envs.base_env import BehaviorSpec
 from onnx import TensorProto, helper, numpy_helper
 
-from trainers.errors import UsageError
-from trainers.onnx_policy import VERSION_NUMBER, OnnxPolicy
+from bridge.exceptions import InvalidModelError
+from bridge.onnx_policy import VERSION_NUMBER, OnnxPolicy
 
 OPSET = 9
 IR_VERSION = 4  # the first in which an initializer need not be an input as well: Unity refuses unknown inputs
@@ -200,7 +200,7 @@ def verify_onnx(path: Path, behavior_spec: BehaviorSpec, reference: Reference, s
     try:
         policy = OnnxPolicy(path)
         policy.check(behavior_spec)
-    except UsageError as error:  # the file is ours, so this is no mistake of the user's
+    except InvalidModelError as error:  # the file is ours, so this is no mistake of the user's
         raise RuntimeError(f"the exported model does not load: {error}") from error
     observations, allowed = _random_inputs(model, behavior_spec, samples)
     continuous, discrete = reference(observations, allowed)

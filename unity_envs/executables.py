@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import sysconfig
@@ -41,8 +42,18 @@ def main_3dball() -> None:
     sys.exit(_main("3DBall"))
 
 
+def main_pole_balancer() -> None:
+    """Console script `PoleBalancer`."""
+    sys.exit(_main("PoleBalancer"))
+
+
+def main_cube_mover() -> None:
+    """Console script `CubeMover`."""
+    sys.exit(_main("CubeMover"))
+
+
 def _main(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the world `name` as a player until its trainer leaves; returns the exit code."""
+    """Run the world `name` as a player until its trainer leaves, or with a model; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     # The log first: a trainer shows its last lines when the player refuses its arguments.
     log_parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
@@ -56,31 +67,76 @@ def _main(name: str, arguments: Sequence[str] | None = None) -> int:
 
     parser = _Parser(
         prog=name,
-        parents=[log_parser, _world_flags()],
+        parents=[log_parser, _world_flags(name)],
         add_help=False,
         allow_abbrev=False,
-        description=f"Headless player of {name} for ML-Agents trainers. Other flags of Unity players are ignored.",
+        description=f"Headless player of {name} for trainers of ML-Agents, or for a model that one of them trained. "
+        "Other flags of Unity players are ignored.",
+        epilog="Exit codes: 0 when the trainer left or the model was stopped, 1 when it could not go on, 2 for a wrong "
+        "flag or model, 130 for Ctrl-C while a trainer drives it.",
     )
     parser.add_argument("--help", action="help", help="show this text and exit")
     parser.add_argument("--mlagents-port", type=_port, metavar="PORT", help="port of the trainer, on this machine")
+    add = parser.add_argument_group("with a model, which excludes --mlagents-port").add_argument
+    add("--model", metavar="FILE.onnx", help="the model that plays, with onnxruntime; a changed file is taken up anew")
+    add("--stochastic", action="store_true", help="sample the actions (default: take the most probable ones)")
+    add("--episodes", type=_positive, metavar="N", help="stop once N episodes are over (default: play until Ctrl-C)")
+    add("--time-scale", type=_factor, metavar="X", help="in times of real time (default: as fast as possible)")
     options, others = parser.parse_known_args(given)
     for other in others:
         if other.startswith("--") and not other.startswith("--mlagents-"):
             parser.error(f"unknown flag {other}; --help names the known ones")
+    _check_who_plays(parser, options)
+    try:
+        make_world = _world_factory(name, options)
+    except ValueError as error:
+        parser.error(str(error))
+    return _play(parser, make_world, options)
+
+
+def _check_who_plays(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """A trainer or a model, and only a model's flags with a model."""
+    name = parser.prog
+    if options.model is not None:
+        if options.mlagents_port is not None:
+            parser.error("--model and --mlagents-port: either a model plays or a trainer does; leave one of them out")
+        return
+    for flag in ("stochastic", "episodes", "time_scale"):
+        if getattr(options, flag):
+            parser.error(f"--{flag.replace('_', '-')} is for playing a model; add --model FILE.onnx, or leave it out")
     if options.mlagents_port is None:
         parser.error(
             f"--mlagents-port is missing. A trainer starts this player: `mlbridge learn CONFIG.yaml --env {name} "
-            f"--run-id ID` or `mlagents-learn CONFIG.yaml --env={sys.argv[0]} --run-id=ID`"
+            f"--run-id ID` or `mlagents-learn CONFIG.yaml --env={sys.argv[0]} --run-id=ID`. "
+            f"Without a trainer, a model plays: `{name} --model FILE.onnx`"
         )
 
-    from bridge.exceptions import UnityException
-    from bridge.player import run_player
 
-    make_world = _world_factory(name, options)
+def _play(parser: argparse.ArgumentParser, make_world: MakeWorld, options: argparse.Namespace) -> int:
+    from bridge.exceptions import InvalidModelError, UnityException
+
     try:
-        return run_player(make_world, options.mlagents_port)
+        if options.model is None:
+            from bridge.player import run_player
+
+            return run_player(make_world, options.mlagents_port)
+        from unity_envs.model_player import play
+
+        return play(
+            parser.prog,
+            make_world,
+            Path(options.model),
+            seed=options.seed or 0,
+            deterministic=not options.stochastic,
+            episodes=options.episodes,
+            time_scale=options.time_scale,
+        )
+    except InvalidModelError as error:
+        parser.error(str(error))
     except UnityException as error:
-        parser.exit(1, f"{name}: error: {error}\n")
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
+    except KeyboardInterrupt:
+        return 130
 
 
 def make_world(name: str, arguments: Sequence[str]) -> MakeWorld:
@@ -88,30 +144,47 @@ def make_world(name: str, arguments: Sequence[str]) -> MakeWorld:
 
     Raises ValueError for an unknown name or flag, or a wrong value.
     """
-    parser = argparse.ArgumentParser(parents=[_world_flags()], add_help=False, allow_abbrev=False, exit_on_error=False)
+    flags = _world_flags(name)
+    parser = argparse.ArgumentParser(parents=[flags], add_help=False, allow_abbrev=False, exit_on_error=False)
     try:
         options, others = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
     if others:
-        known = [flag for action in _world_flags()._actions for flag in action.option_strings]
+        known = [flag for action in flags._actions for flag in action.option_strings]
         raise ValueError(f"unknown argument {others[0]!r} for {name}: known are {', '.join(known)}")
     return _world_factory(name, options)
 
 
-def _world_flags() -> argparse.ArgumentParser:
-    """The flags that say which world it is to be."""
+def _world_flags(name: str) -> argparse.ArgumentParser:
+    """The flags that say which world it is to be, and what it writes down."""
     flags = argparse.ArgumentParser(add_help=False)
-    flags.add_argument("--agents", type=_positive, metavar="N", help="agents in an area (default 12)")
-    flags.add_argument("--seed", type=int, metavar="N", help="used instead of the trainer's seed")
+    add = flags.add_argument
+    add("--agents", type=_positive, metavar="N", help=f"agents in an area (default {worlds.default_agents(name)})")
+    variants = worlds.variants(name)
+    add("--variant", metavar="V", help=f"play {' or '.join(variants)} instead of the usual {name}")
+    add("--seed", type=int, metavar="N", help="used instead of the trainer's seed (0 without a trainer)")
+    add("--record", metavar="FILE.json", help="write the first episodes to this file, for `mlbridge envs replay`")
+    add("--record-episodes", type=_positive, metavar="N", help="number of episodes to write (default 100)")
     return flags
 
 
 def _world_factory(name: str, options: argparse.Namespace) -> MakeWorld:
-    make = worlds.make_world_factory(name, options.agents)
+    """Raises ValueError for flags that do not go together and for what cannot be had."""
+    file_name, episodes = options.record, options.record_episodes or 100
+    if file_name is None and options.record_episodes is not None:
+        raise ValueError("--record-episodes needs --record FILE.json")
+    if file_name is not None and not Path(file_name).absolute().parent.is_dir():
+        raise ValueError(f"--record {file_name}: there is no folder {Path(file_name).parent}; create it first")
+    make = worlds.make_world_factory(name, options.agents, options.variant)
 
     def make_world(seed: int, num_areas: int, parameters: EnvironmentParameters) -> World:
-        return make(seed if options.seed is None else options.seed, num_areas, parameters)
+        world = make(seed if options.seed is None else options.seed, num_areas, parameters)
+        if file_name is None:
+            return world
+        from unity_envs.recording import record
+
+        return record(world, name, Path(file_name), episodes)
 
     return make_world
 
@@ -136,6 +209,16 @@ def _positive(text: str) -> int:
 
 def _port(text: str) -> int:
     return _whole_number(text, 1, 65535)
+
+
+def _factor(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return number
 
 
 def _whole_number(text: str, low: int, high: int | None) -> int:

@@ -4,12 +4,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from mlagents_envs.base_env import ActionSpec, BehaviorSpec, DimensionProperty, ObservationSpec, ObservationType
+from mlagents_envs.base_env import (
+    ActionSpec,
+    BehaviorSpec,
+    DecisionSteps,
+    DimensionProperty,
+    ObservationSpec,
+    ObservationType,
+)
 from onnx import TensorProto, helper, numpy_helper
 
-from trainers.errors import UsageError
+from bridge.exceptions import InvalidModelError
+from bridge.onnx_policy import OnnxPolicy, allowed_actions
 from trainers.export import export_onnx
-from trainers.onnx_policy import OnnxPolicy
 
 
 def make_spec(shapes, continuous=0, branches=()):
@@ -74,6 +81,14 @@ def test_the_mask_says_what_is_allowed(hybrid_file):
     np.testing.assert_array_equal(actions.discrete, [[2, 1], [1, 0]])
 
 
+def test_masks_of_decisions_say_what_is_forbidden():
+    decisions = DecisionSteps.empty(make_spec([(2,)], 0, (3, 2)))
+    decisions.action_mask = None
+    assert allowed_actions(decisions) is None
+    decisions.action_mask = [np.array([[True, False, False]]), np.array([[False, True]])]
+    np.testing.assert_array_equal(allowed_actions(decisions), [[0, 1, 1, 1, 0]])
+
+
 def test_samples_vary_and_repeat_with_the_seed(hybrid_file):
     def sample(seed):
         onnxruntime.set_seed(seed)
@@ -115,17 +130,17 @@ def test_a_fitting_behavior_passes_the_check(hybrid_file):
     ids=["shape", "too few", "too many", "continuous", "discrete"],
 )
 def test_check_names_what_differs(hybrid_file, spec, message):
-    with pytest.raises(UsageError, match=rf"Hybrid.onnx: .*{message}"):
+    with pytest.raises(InvalidModelError, match=rf"Hybrid.onnx: .*{message}"):
         OnnxPolicy(hybrid_file).check(spec)
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"absent.onnx: no such file"):
+    with pytest.raises(InvalidModelError, match=r"absent.onnx: no such file"):
         OnnxPolicy(tmp_path / "absent.onnx")
 
 
 def test_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(InvalidModelError, match="no such file"):
         OnnxPolicy(tmp_path)
 
 
@@ -133,7 +148,7 @@ def test_folder_is_refused(tmp_path):
 def test_file_that_is_no_onnx_is_named_in_one_line(tmp_path, content, capfd):
     path = tmp_path / "weights.onnx"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"weights.onnx: onnxruntime cannot load") as caught:
+    with pytest.raises(InvalidModelError, match=r"weights.onnx: onnxruntime cannot load") as caught:
         OnnxPolicy(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -145,7 +160,7 @@ def test_onnx_of_another_trade_is_refused(tmp_path):
     graph = helper.make_graph([helper.make_node("Identity", ["obs_0"], ["y"])], "g", [tensor], [result])
     model = helper.make_model(graph, ir_version=4, opset_imports=[helper.make_opsetid("", 9)])
     (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(UsageError, match=r"other.onnx: not a model of ML-Agents, it has no output version_number"):
+    with pytest.raises(InvalidModelError, match=r"other.onnx: not a model of ML-Agents, .* no output version_number"):
         OnnxPolicy(tmp_path / "other.onnx")
 
 
@@ -186,12 +201,18 @@ def free_size(model):
 )
 def test_what_a_model_lacks_is_named(edited, change, message):
     path = edited(change)
-    with pytest.raises(UsageError, match=rf"Hybrid.onnx: .*{message}"):
+    with pytest.raises(InvalidModelError, match=rf"Hybrid.onnx: .*{message}"):
         OnnxPolicy(path)
+
+
+def test_observations_that_the_model_cannot_take_are_told(hybrid_file):
+    wrong = [np.zeros((1, 5)), np.zeros((1, 3, 1))]
+    with pytest.raises(InvalidModelError, match=r"Hybrid.onnx: onnxruntime cannot run this model \(.*obs_0"):
+        OnnxPolicy(hybrid_file).act(wrong, None, deterministic=True)
 
 
 def test_models_of_old_exporters_play_stochastically_only(edited):
     policy = OnnxPolicy(edited(remove_output("deterministic_continuous_actions")))
     policy.act(observations(2), None, deterministic=False)
-    with pytest.raises(UsageError, match=r"no output deterministic_continuous_actions .*--stochastic"):
+    with pytest.raises(InvalidModelError, match=r"no output deterministic_continuous_actions .*--stochastic"):
         policy.act(observations(2), None, deterministic=True)

@@ -1,17 +1,18 @@
-"""Drives an executable with the official client, as a user's script would, and writes down what it saw, as JSON.
+r"""Drives an executable with the official client, as a user's script would, and writes down what it saw, as JSON.
 
 Run by the Python of the official client's environment, so it must not import anything of ours:
 
-    python drive_official_client.py EXECUTABLE --base-port PORT --json FILE --phases '[[500, "random", {"mass": 1}]]'
+    python drive_official_client.py EXECUTABLE --base-port PORT --json FILE --phases '[[500, "random", {"mass": 1}]]' \
+        --arguments '["--agents", "3"]'
 
-A phase is a reset under the given environment parameters, then so many steps under the named policy.
+A phase is a reset under the given environment parameters, then so many steps under the named policy; the arguments are
+those of the executable.
 """
 
 import argparse
 import json
 import logging
 import os
-import time
 import warnings
 from collections import Counter
 
@@ -98,7 +99,8 @@ def run_phase(environment, steps, policy):
     return phase.result()
 
 
-def drive(executable, phases, base_port):
+def drive(executable, arguments, phases, base_port):
+    import numpy
     from mlagents_envs import logging_util
     from mlagents_envs.environment import UnityEnvironment
     from mlagents_envs.side_channel.engine_configuration_channel import EngineConfigurationChannel
@@ -111,28 +113,32 @@ def drive(executable, phases, base_port):
         logger.addHandler(recorder)
 
     engine, parameters = EngineConfigurationChannel(), EnvironmentParametersChannel()
+    numpy.random.seed(7)  # of the random actions
     environment = UnityEnvironment(
-        executable, base_port=base_port, seed=7, no_graphics=True, timeout_wait=60, side_channels=[engine, parameters]
+        executable,
+        base_port=base_port,
+        seed=7,
+        no_graphics=True,
+        timeout_wait=60,
+        additional_args=arguments,
+        side_channels=[engine, parameters],
     )
     player = environment._process
     try:
         engine.set_configuration_parameters(
             width=84, height=84, quality_level=5, time_scale=20.0, target_frame_rate=-1, capture_frame_rate=60
         )
-        started = time.perf_counter()
         results = []
         for steps, policy, values in phases:
             for key, value in values.items():
                 parameters.set_float_parameter(key, value)
             results.append(run_phase(environment, steps, POLICIES[policy]))
-        elapsed = time.perf_counter() - started
         specs = describe(environment.behavior_specs)
     finally:
         environment.close()
     return {
         "specs": specs,
         "phases": results,
-        "steps_per_second": sum(steps for steps, _, _ in phases) / elapsed,
         "logged": logged,
         "player_exit_code": player.poll(),
     }
@@ -144,10 +150,11 @@ def main():
     parser.add_argument("--base-port", type=int, required=True)
     parser.add_argument("--json", required=True)
     parser.add_argument("--phases", type=json.loads, required=True)
+    parser.add_argument("--arguments", type=json.loads, required=True)
     arguments = parser.parse_args()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        seen = drive(arguments.executable, arguments.phases, arguments.base_port)
+        seen = drive(arguments.executable, arguments.arguments, arguments.phases, arguments.base_port)
     of_the_client = [w for w in caught if os.path.join("mlagents_envs", "") in w.filename]
     # The client's own age shows in these two categories, whatever it talks to.
     age = (DeprecationWarning, PendingDeprecationWarning)

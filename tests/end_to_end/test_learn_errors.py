@@ -51,7 +51,7 @@ def only(lines: list[str]) -> str:
 def test_a_path_that_does_not_exist(refused: Callable[..., list[str]]) -> None:
     error = only(refused("tiny.yaml", "--env", "builds/Walker", "--force"))
     assert error.startswith("--env: no environment was found for 'builds/Walker': there is no ")
-    assert "built-in environments are 3DBall" in error
+    assert "built-in environments are CubeMover, PoleBalancer, 3DBall" in error
 
 
 def test_an_unknown_name_of_a_built_in_environment(refused: Callable[..., list[str]]) -> None:
@@ -127,7 +127,7 @@ def test_inference_without_a_model(refused: Callable[..., list[str]]) -> None:
 def test_in_process_with_a_program(refused: Callable[..., list[str]]) -> None:
     error = only(refused("tiny.yaml", "--env", sys.executable, "--in-process", "--force"))
     assert error.startswith("--in-process steps a built-in environment in this process, but --env is ")
-    assert "name one of 3DBall, or leave --in-process out" in error
+    assert "name one of CubeMover, PoleBalancer, 3DBall, or leave --in-process out" in error
 
 
 def test_in_process_with_a_flag_that_the_world_does_not_know(refused: Callable[..., list[str]]) -> None:

@@ -19,6 +19,7 @@ from mlagents_envs.base_env import (
     TerminalSteps,
 )
 
+from bridge.exceptions import InvalidModelError
 from trainers.commands import evaluate
 from trainers.commands.evaluate import play_episodes
 from trainers.errors import UsageError
@@ -279,7 +280,7 @@ def test_json_in_a_missing_folder_is_refused_before_playing(evaluated, model, tm
 
 
 def test_missing_model_is_refused(evaluated, tmp_path):
-    with pytest.raises(UsageError, match=r"nothing.onnx: no such file"):
+    with pytest.raises(InvalidModelError, match=r"nothing.onnx: no such file"):
         evaluated(walkers(), tmp_path / "nothing.onnx", "--env=3DBall", "--in-process")
 
 
@@ -325,6 +326,6 @@ def test_wrong_numbers_are_refused(evaluated, model, words, capsys):
 
 
 def test_works_without_torch():
-    modules = "trainers.commands.evaluate, trainers.environments, trainers.onnx_policy, trainers.run_folder"
+    modules = "trainers.commands.evaluate, trainers.environments, bridge.onnx_policy, trainers.run_folder"
     code = f"import sys, {modules}, bridge.environment, bridge.in_process; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -12,7 +12,9 @@ from trainers.errors import UsageError, did_you_mean
 _COMMANDS = {
     "learn": "train agents in an environment",
     "evaluate": "play an ONNX model in an environment and report its mean reward",
+    "play": "show a built-in environment as a picture or a film",
     "plot": "draw the learning curves of runs",
+    "envs": "list the built-in environments, find their players, replay recordings",
     "bench": "measure speed beside the official trainer",
 }
 

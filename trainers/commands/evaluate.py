@@ -13,10 +13,11 @@ import numpy as np
 import onnxruntime
 from mlagents_envs.base_env import BaseEnv, BehaviorSpec, DecisionSteps, TerminalSteps
 
+from bridge.exceptions import InvalidModelError
+from bridge.onnx_policy import OnnxPolicy, allowed_actions
 from bridge.side_channels import EngineConfigurationChannel
 from trainers.environments import choose, open_environment
 from trainers.errors import UsageError
-from trainers.onnx_policy import OnnxPolicy
 from trainers.run_folder import write_text_whole
 
 
@@ -189,10 +190,8 @@ def play_episodes(
         if ledger.counted == episodes:
             return ledger.statistics()
         if len(decisions) > 0:
-            allowed = None
-            if decisions.action_mask is not None:
-                allowed = 1.0 - np.concatenate(decisions.action_mask, axis=1, dtype=np.float32)
-            environment.set_actions(behavior_name, policy.act(decisions.obs, allowed, deterministic))
+            actions = policy.act(decisions.obs, allowed_actions(decisions), deterministic)
+            environment.set_actions(behavior_name, actions)
         environment.step()
 
 
@@ -319,7 +318,7 @@ def _choose_behavior(environment: BaseEnv, policy: OnnxPolicy, wanted: str | Non
 def _misfit(policy: OnnxPolicy, spec: BehaviorSpec) -> str | None:
     try:
         policy.check(spec)
-    except UsageError as error:
+    except InvalidModelError as error:
         return str(error)
     return None
 

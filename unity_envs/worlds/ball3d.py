@@ -98,14 +98,16 @@ class Ball3D(AgentWorld):
             num_areas,
             parameters,
             agents=agents,
-            observation_specs=[_picture() if variant == "visual" else vector_observation(5 if variant == "hard" else 8)],
+            observation_specs=[
+                _picture() if variant == "visual" else vector_observation(5 if variant == "hard" else 8)
+            ],
             action_spec=ActionSpec.create_discrete((4,)) if variant == "discrete" else ActionSpec.create_continuous(2),
             agent_type=physics.AGENT,
             decision_period=physics.DECISION_PERIOD,
         )
         self._turns = np.zeros((len(self.agents), 4))
         self._radius = self.agents["radius"]
-        self._gravity = 9.81
+        self.gravity = 9.81
         self._camera = None
         if variant == "visual":
             from unity_envs.viewer import Camera  # pictures cost an import that the other variants do without
@@ -131,11 +133,11 @@ class Ball3D(AgentWorld):
         physics.set_turns(self._turns, agents, actions)
 
     def advance(self, ticks: int) -> int:
-        self._gravity = self.parameter("gravity", 9.81)
-        return physics.advance(self.agents, ticks, self._turns, self._gravity, self.rewards, self.ended)
+        self.gravity = self.parameter("gravity", 9.81)
+        return physics.advance(self.agents, ticks, self._turns, self.gravity, self.rewards, self.ended)
 
     def simulate(self, agents: np.ndarray) -> None:
-        physics.simulate(self.agents, agents, self._gravity)
+        physics.simulate(self.agents, agents, self.gravity)
 
     def observe(self, agents: np.ndarray, observations: list[np.ndarray]) -> None:
         if self._camera is None:

@@ -36,9 +36,8 @@ Action: one discrete branch of 2: 0 left (-x), 1 right (+x). Any other number st
 Timing: a decision in each tick of 0.02 s. A step moves, tests and rewards at once: the decision after it sees the state
 that was tested. The terminal of one step goes out together with the next decisions.
 
-The hinge is solved as PhysX 4.1.1, Unity's engine, solves it: not the textbook's cart and pole, from which it differs by
-1e-3 in the observed rotation after 15 steps. `advance` below is the same arithmetic, in the same order, as the Unity
-project's Assets/Core/PoleBalancer.cs.
+The hinge is solved as PhysX 4.1.1, Unity's engine, solves it; this is not the textbook's cart and pole. `advance` below
+is the same arithmetic, in the same order, as the Unity project's Assets/Core/PoleBalancer.cs.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ class PoleBalancer(AgentWorld):
             action_spec=ActionSpec.create_discrete((2,)),
             agent_type=AGENT,
         )
-        self._uses_force = variant == "force"
+        self.uses_force = variant == "force"
 
     def begin(self, agents: np.ndarray) -> None:
         angles = self.uniform(-RESET_ANGLE, RESET_ANGLE, len(agents))
@@ -116,7 +115,7 @@ class PoleBalancer(AgentWorld):
             self.agents["pole"],
             self.agents["steps"],
             self.discrete,
-            self._uses_force,
+            self.uses_force,
             self.rewards,
             self.ended,
         )
