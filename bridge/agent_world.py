@@ -1,4 +1,4 @@
-"""A base for worlds: like agents that decide together, with the timing of Unity's runtime. `bridge.player` offers it."""
+"""A base for worlds: like agents that decide together, with Unity's timing. `bridge.player` offers it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -129,7 +129,7 @@ class AgentWorld:
         return ticks
 
     def actions_changed(self, agents: NDArray[np.int64]) -> None:
-        """Called when `self.continuous` and `self.discrete` of these agents have changed, for what is computed from them.
+        """Called when `self.continuous` and `self.discrete` of these agents have changed, to prepare what follows from it.
 
         Most worlds just read them in `tick`.
         """
@@ -179,8 +179,8 @@ class AgentWorld:
     def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
         """Apply `actions` and run to the next message.
 
-        `actions[behavior]` holds continuous float32 [agents, size] and discrete int32 [agents, branches] after a message
-        with decisions, and is not looked at after another.
+        `actions[behavior]` holds continuous float32 [agents, size] and discrete int32 [agents, branches] after a
+        message with decisions, and is not looked at after another.
         """
         self._require_reset()
         if self._decides():

@@ -51,7 +51,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name):
 def test_a_near_name_is_suggested():
     with pytest.raises(ValueError, match="did you mean '3DBall'"):
         worlds.make_world_factory("3dbal")
-    with pytest.raises(ValueError, match="no variant 'dicrete': did you mean 'discrete'.*discrete, hard, visual"):
+    with pytest.raises(ValueError, match=r"no variant 'dicrete': did you mean 'discrete'.*discrete, hard, visual"):
         worlds.make_world_factory("3DBall", variant="dicrete")
 
 

@@ -1,7 +1,7 @@
 """The built-in worlds alone: agent-steps/s with random actions, without trainer or wire, on one core.
 
-An agent step is one decision: five ticks of physics in 3DBall, one in the others. There is no peer: nobody else's worlds
-run without Unity.
+An agent step is one decision: five ticks of physics in 3DBall, one in the others. There is no peer: nobody else's
+worlds run without Unity.
 """
 
 import itertools

@@ -36,13 +36,13 @@ Action: 2 continuous numbers, cut to -1..1 here. Not-a-number counts as 0 (Unity
 | scale     | 1          | as an episode begins, for its agent. Above 0; the height of the reset stays         |
 | gravity   | 9.81 m/s^2 | at every step, for all agents at once (a sampler draws for each)                    |
 
-| variant    | behavior         | differs in                                                                            |
-|------------|------------------|---------------------------------------------------------------------------------------|
-| (none)     | `3DBall`         |                                                                                       |
-| `discrete` | `3DBallDiscrete` | action: 1 of 4 numbers. 0: turn by -2 degrees about z in each tick, 1: by 2; 2: by -2 |
-|            |                  | about x, 3: by 2; any other: no turn. The zero action of a new episode is number 0    |
-| `hard`     | `3DBallHard`     | observation: 5 numbers, `VectorSensor_size5`; without the velocity of the ball        |
-| `visual`   | `Visual3DBall`   | observation: a picture of 3 x 84 x 84, red, green, blue in 0..1, `CameraSensor`        |
+| variant    | behavior         | differs in                                                                         |
+|------------|------------------|------------------------------------------------------------------------------------|
+| (none)     | `3DBall`         |                                                                                    |
+| `discrete` | `3DBallDiscrete` | action: 1 of 4 numbers. 0: turn by -2 degrees about z in each tick, 1: by 2; 2: by |
+|            |                  | -2 about x, 3: by 2; any other: no turn. A new episode's zero action is number 0   |
+| `hard`     | `3DBallHard`     | observation: 5 numbers, `VectorSensor_size5`; without the velocity of the ball     |
+| `visual`   | `Visual3DBall`   | observation: a picture of 3 x 84 x 84, red, green, blue in 0..1, `CameraSensor`    |
 
 Timing: a tick is 0.02 s; ticks are counted for all agents together (in Unity by the Academy). Tick t, in this order:
 

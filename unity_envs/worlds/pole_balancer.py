@@ -5,12 +5,12 @@ told to the trainer, the spin of the pole is observed, and the cart has a veloci
 
 Observation: one vector of 4 numbers, `VectorSensor_size4`, float32, not normalised
 
-| index | meaning                                                              | unit                   | range           |
-|-------|----------------------------------------------------------------------|------------------------|-----------------|
-| 0     | position of the cart                                                 | m                      | -2.4 to 2.4     |
-| 1     | velocity of the cart                                                 | m/s                    | about -2 to 2   |
-| 2     | rotation of the pole: z of its quaternion; positive leans towards -x | sine of half the angle | -0.131 to 0.131 |
-| 3     | angular velocity of the pole, about z                                | rad/s                  | unbounded       |
+| index | meaning                                                         | unit                   | range           |
+|-------|-----------------------------------------------------------------|------------------------|-----------------|
+| 0     | position of the cart                                            | m                      | -2.4 to 2.4     |
+| 1     | velocity of the cart                                            | m/s                    | about -2 to 2   |
+| 2     | rotation of the pole: z of its quaternion; positive leans to -x | sine of half the angle | -0.131 to 0.131 |
+| 3     | angular velocity of the pole, about z                           | rad/s                  | unbounded       |
 
 The observation of an episode that ended by failure lies just outside of those ranges.
 
@@ -77,7 +77,7 @@ _compiled = njit(cache=True, error_model="numpy")
 
 
 class PoleBalancer(AgentWorld):
-    """The world that the text above specifies, with `agents` times `num_areas` agents and one stream of random numbers."""
+    """The world that the text above specifies, with `agents` times `num_areas` agents."""
 
     def __init__(
         self,
