@@ -129,9 +129,9 @@ class AgentWorld:
         return ticks
 
     def actions_changed(self, agents: NDArray[np.int64]) -> None:
-        """Called when `self.continuous` and `self.discrete` of these agents have changed, to prepare what follows from it.
+        """Called when `self.continuous` and `self.discrete` of these agents have changed.
 
-        Most worlds just read them in `tick`.
+        For what a world computes from them; most just read them in `tick`.
         """
 
     def simulate(self, agents: NDArray[np.int64]) -> None:

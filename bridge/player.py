@@ -1,7 +1,7 @@
 """The player's side: turns a world written in Python into a program that ML-Agents trainers can train.
 
 A world is a class with the methods of `World`, most easily made from `AgentWorld`; `run_player(make_world, port)`
-connects it to the trainer that listens on that port. A program needs no more than this (the trainer starts it with `--mlagents-port`):
+connects it to the trainer that listens on that port. A program needs no more than this:
 
     sys.exit(run_program(MyWorld))
 """
