@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup train test lint proto bench verify-learning tensorboard clean
+.PHONY: help setup train test lint proto bench verify-learning verify-environments pictures tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -19,6 +19,8 @@ help:
 	@echo "make tensorboard  look at the runs in $(RESULTS)/"
 	@echo "make bench        measure speed, beside the official trainer if it can be had, into tests/benchmarks/"
 	@echo "make verify-learning  train 3DBall with three seeds and check what it learns, into tests/reports/"
+	@echo "make verify-environments  train all three with five seeds and check what they learn, into tests/reports/"
+	@echo "make pictures     draw the README's pictures: each environment untrained beside trained"
 	@echo "make setup        only make .venv and install into it"
 	@echo "make proto        compile bridge/protos/*.proto anew"
 	@echo "make clean        remove .venv and caches; $(RESULTS)/ stays"
@@ -79,6 +81,16 @@ bench: .venv/.installed
 verify-learning: .venv/.installed
 	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
 	    $(BIN)/python tests/reports/verify_learning.py
+
+verify-environments: .venv/.installed
+	@$(BIN)/python tests/reports/verify_environments.py
+
+pictures: .venv/.installed
+	@for name in CubeMover PoleBalancer 3DBall; do \
+	    $(BIN)/mlbridge learn $$name --env $$name --in-process --run-id pictures-$$name --results-dir $(RESULTS) --seed 1 --force && \
+	    $(BIN)/mlbridge play $$name --model random --model $(RESULTS)/pictures-$$name/$$name.onnx --seed 1 --renderer plain \
+	        --caption "untrained" --caption "trained" --output unity_envs/pictures/$$name.gif || exit 1; \
+	done
 
 tensorboard: .venv/.installed
 	@$(BIN)/tensorboard --logdir $(RESULTS)
