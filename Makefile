@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup train test lint proto bench verify-learning verify-environments pictures tensorboard clean
+.PHONY: help setup train test lint proto bench verify-learning verify-environments pictures unity-build tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -21,6 +21,7 @@ help:
 	@echo "make verify-learning  train 3DBall with three seeds and check what it learns, into tests/reports/"
 	@echo "make verify-environments  train all three with five seeds and check what they learn, into tests/reports/"
 	@echo "make pictures     draw the README's pictures: each environment untrained beside trained"
+	@echo "make unity-build UNITY=/path/to/Unity ENV=3DBall  build the Unity project, with your Unity"
 	@echo "make setup        only make .venv and install into it"
 	@echo "make proto        compile bridge/protos/*.proto anew"
 	@echo "make clean        remove .venv and caches; $(RESULTS)/ stays"
@@ -91,6 +92,19 @@ pictures: .venv/.installed
 	    $(BIN)/mlbridge play $$name --model random --model $(RESULTS)/pictures-$$name/$$name.onnx --seed 1 --renderer plain \
 	        --caption "untrained" --caption "trained" --output unity_envs/pictures/$$name.gif || exit 1; \
 	done
+
+# Needs an installed Unity Editor with a licence.
+UNITY_TARGET := $(if $(filter Darwin,$(shell uname -s)),OSXUniversal,$(if $(filter Linux,$(shell uname -s)),Linux64,Win64))
+TARGET ?= $(UNITY_TARGET)
+unity-build:
+	@if [ -z "$(UNITY)" ] || [ -z "$(ENV)$(OWN)" ]; then \
+	    echo "make unity-build UNITY=/path/to/Unity ENV=3DBall [VARIANT=hard] [TARGET=Linux64, Win64 or OSXUniversal] [SERVER=1]" >&2; \
+	    exit 2; \
+	fi
+	@"$(UNITY)" -batchmode -nographics -quit -accept-apiupdate -projectPath unity_envs/UnityProject -logFile - \
+	    -buildTarget $(TARGET) $(if $(SERVER),-standaloneBuildSubtarget Server) \
+	    -executeMethod MlAgentsBridge.Build.FromCommandLine --target $(TARGET) $(if $(SERVER),--server) \
+	    $(if $(OWN),--own $(OWN),--env-name $(ENV)) $(if $(VARIANT),--variant $(VARIANT))
 
 tensorboard: .venv/.installed
 	@$(BIN)/tensorboard --logdir $(RESULTS)

@@ -11,7 +11,7 @@ Observation: one vector of 8 numbers, `VectorSensor_size8`, float32, not normali
 
 The observation of an episode that ended by failure lies just outside of those ranges.
 
-Action: 2 continuous numbers, cut to -1..1 here. Not-a-number counts as 0 (Unity would pass it on to the platform)
+Action: 2 continuous numbers, cut to -1..1 here. Not-a-number counts as 0, as in Unity
 
 | index | meaning, in each tick                                                                                    |
 |-------|----------------------------------------------------------------------------------------------------------|
