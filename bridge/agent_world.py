@@ -168,7 +168,11 @@ class AgentWorld:
     # ---- the World ----
 
     def reset(self) -> Steps:
-        """Begin an episode for every agent at tick 0, without terminals; returns the first decisions of all agents."""
+        """Begin an episode for every agent at tick 0, without terminals; returns the first decisions of all agents.
+
+        Unity lets the tick in which a reset arrives go on, with zero actions that nobody chose. Here an episode after a
+        reset begins as any other.
+        """
         self._tick = self._terminals = 0
         for array in (self.continuous, self.discrete, self.rewards, self.ended, self._reported):
             array[...] = 0

@@ -1,0 +1,222 @@
+"""`mlbridge play NAME --output FILE`: pictures and films of a built-in environment."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from mlagents_envs.base_env import ActionSpec, ActionTuple, DecisionSteps
+
+from bridge.onnx_policy import OnnxPolicy, allowed_actions
+from bridge.player import AgentWorld, EnvironmentParameters
+from trainers.errors import UsageError
+from trainers.run_folder import write_whole
+from unity_envs.viewer import (
+    RENDERERS,
+    Picture,
+    Playback,
+    check_format,
+    check_size,
+    choose_renderer,
+    default_size,
+    default_speed,
+    load_recording,
+    read_recording,
+    record_play,
+    render_playbacks,
+    write_pictures,
+)
+from unity_envs.worlds import check_name, make_world_factory
+
+Act = Callable[[DecisionSteps], ActionTuple]
+
+SMALLEST, LARGEST = 32, 4096  # pixels of a side
+RANDOM, ZERO = "random", "zero"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags, each with its default in words."""
+    parser.formatter_class = argparse.HelpFormatter
+    add = parser.add_argument
+    add("name", metavar="NAME", help="built-in environment: CubeMover, PoleBalancer or 3DBall")
+    add("--variant", metavar="NAME", help="variant of the environment (default: none)")
+    add(
+        "--model",
+        dest="sources",
+        action="append",
+        type=lambda text: ("model", text),
+        metavar="FILE.onnx",
+        help="who plays: a model, or `random` or `zero` actions; several stand beside each other, each in a world of "
+        "the same seed (default: random)",
+    )
+    add(
+        "--recording",
+        dest="sources",
+        action="append",
+        type=lambda text: ("recording", text),
+        metavar="FILE.json",
+        help="show the recorded states of the first episodes in this file instead, as `mlbridge envs replay` reads and "
+        "writes them; may stand beside models",
+    )
+    add("--caption", action="append", default=[], metavar="TEXT", help="one for each of them, in their order")
+    add("--output", required=True, type=Path, metavar="FILE", help=".gif, .mp4, or .png for the moment at the end")
+    add("--seconds", type=_positive_number, default=6.0, metavar="S", help="length of the film (default: %(default)g)")
+    add("--frames-per-second", type=_positive_number, default=20.0, metavar="N", help="(default: %(default)g)")
+    add(
+        "--speed",
+        type=_positive_number,
+        metavar="X",
+        help="simulated seconds in a second of the film (default: 1; 0.12 for CubeMover, which is 6 steps a second)",
+    )
+    add("--agents", type=_positive, metavar="N", help="agents, or episodes of a recording (default: 12 or 1)")
+    add("--seed", type=int, default=0, metavar="N", help="of worlds and actions (default: %(default)s)")
+    add("--stochastic", action="store_true", help="sample the actions of models (default: the most probable ones)")
+    add("--size", type=_size, metavar="WxH", help="of the whole picture, in pixels (default: what suits it)")
+    add(
+        "--renderer",
+        choices=RENDERERS,
+        default="auto",
+        help="mujoco (extra `mujoco`), plain (needs no graphics), or auto: mujoco if it works (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plays, draws and writes. Everything a user may have got wrong is checked before the first step."""
+    sources: list[tuple[str, str]] = arguments.sources or [("model", RANDOM)]
+    captions: list[str] = arguments.caption
+    if captions and len(captions) != len(sources):
+        raise UsageError(f"{len(captions)} --caption for {len(sources)} --model and --recording; give one for each")
+    if not captions and len(sources) > 1:
+        captions = [_caption(*source) for source in sources]
+    output: Path = arguments.output
+    try:
+        check_name(arguments.name)
+        size = arguments.size or default_size(arguments.name, len(sources), bool(captions))
+        check_size(arguments.name, len(sources), bool(captions), size)
+        check_format(output, size[0], size[1], arguments.frames_per_second)
+        _check_writable(output)
+        renderer = choose_renderer(arguments.renderer)
+        if renderer.note is not None:
+            print(f"Plain pictures. {renderer.note}", file=sys.stderr)
+        speed = arguments.speed or default_speed(arguments.name)
+        seconds: float = arguments.seconds * speed
+        playbacks = [_playback(arguments, kind, text, seconds) for kind, text in sources]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+    count = max(1, round(arguments.seconds * arguments.frames_per_second))
+    times = [index / arguments.frames_per_second * speed for index in range(count)]
+    if output.suffix.lower() == ".png":
+        times = [seconds]
+    with _progress_bar(len(times)) as show:
+
+        def frames() -> Iterator[Picture]:
+            for number, time in enumerate(times, 1):
+                yield render_playbacks(playbacks, time, size, renderer.render, captions)
+                show(number)
+
+        try:
+            write_whole(output, lambda path: write_pictures(path, frames(), arguments.frames_per_second))
+        except OSError as error:
+            reason = " ".join(str(error.strerror or error).split())
+            raise UsageError(f"--output {output}: cannot be written: {reason}") from error
+    film = f"{len(times)} frames, {arguments.seconds:g} s, " if len(times) > 1 else ""
+    kilobytes = output.stat().st_size / 1000
+    print(f"Written to {output}: {film}{size[0]}x{size[1]} pixels, {kilobytes:.0f} kB, {renderer.name} renderer")
+    return 0
+
+
+def _playback(arguments: argparse.Namespace, kind: str, text: str, seconds: float) -> Playback:
+    if kind == "recording":
+        try:
+            return read_recording(arguments.name, load_recording(Path(text)), arguments.agents)
+        except ValueError as error:
+            raise ValueError(f"--recording {text}: {str(error).removeprefix(f'{text}: ')}") from error
+    make_world = make_world_factory(arguments.name, arguments.agents, arguments.variant)
+    world = make_world(arguments.seed, 1, EnvironmentParameters())
+    if not isinstance(world, AgentWorld):
+        raise ValueError(f"{arguments.name}: there are pictures of built-in worlds only")
+    spec = world.behavior_specs[world.behavior]
+    if text in (RANDOM, ZERO):
+        act = _random_actions(spec.action_spec, arguments.seed) if text == RANDOM else _zero_actions(spec.action_spec)
+    else:
+        act = _model_actions(Path(text), world, arguments.stochastic, arguments.seed)
+    return record_play(world, act, seconds)
+
+
+def _model_actions(path: Path, world: AgentWorld, stochastic: bool, seed: int) -> Act:
+    import onnxruntime
+
+    onnxruntime.set_seed(seed)  # before the policy: a session takes its seed when it is made
+    policy = OnnxPolicy(path)
+    policy.check(world.behavior_specs[world.behavior])
+    return lambda decisions: policy.act(decisions.obs, allowed_actions(decisions), not stochastic)
+
+
+def _random_actions(spec: ActionSpec, seed: int) -> Act:
+    generator = np.random.default_rng(seed)
+
+    def act(decisions: DecisionSteps) -> ActionTuple:
+        count = len(decisions)
+        continuous = generator.uniform(-1, 1, (count, spec.continuous_size)).astype(np.float32)
+        discrete = generator.integers(0, spec.discrete_branches, (count, spec.discrete_size), dtype=np.int32)
+        return ActionTuple(continuous, discrete)
+
+    return act
+
+
+def _zero_actions(spec: ActionSpec) -> Act:
+    return lambda decisions: spec.empty_action(len(decisions))
+
+
+def _caption(kind: str, text: str) -> str:
+    return f"{text} actions" if kind == "model" and text in (RANDOM, ZERO) else Path(text).stem
+
+
+def _check_writable(output: Path) -> None:
+    """Before minutes of work."""
+    if output.is_dir():
+        raise UsageError(f"--output {output}: this is a folder; give the name of a file")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: there is no folder {output.parent}; create it first")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"--output {output}: the folder {output.parent} cannot be written to")
+
+
+@contextmanager
+def _progress_bar(frames: int) -> Iterator[Callable[[int], None]]:
+    """On a terminal, a bar with the remaining time on stderr; elsewhere nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("frames", total=frames)
+        yield lambda number: bar.update(task, completed=number)
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give width and height in pixels, such as 640x360")
+    width, height = int(match[1]), int(match[2])
+    if not SMALLEST <= min(width, height) <= max(width, height) <= LARGEST:
+        raise argparse.ArgumentTypeError(f"the sides of {text} are not from {SMALLEST} to {LARGEST} pixels")
+    return width, height
+
+
+def _positive(text: str) -> int:
+    value = int(text)  # argparse turns a ValueError into its own message
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
