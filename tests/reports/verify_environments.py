@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verify_learning import draw_curves, in_figures, play, say
+from verify_learning import in_figures, play, say
 
 from bridge.in_process import InProcessEnvironment
 from trainers.benchmarks import machine
 from trainers.benchmarks.trainer_process import our_program, watch
+from trainers.commands.plot import draw
 from trainers.errors import UsageError
 from trainers.run_folder import write_text_whole
 from unity_envs import worlds
@@ -78,6 +79,15 @@ def train(name: str, seed: int, folder: Path) -> dict[str, Any]:
     say(f"{name}, seed {seed}: mean reward {played['mean_reward']:.3f}")
     summaries = [{"step": line.step, "mean_reward": line.mean_reward} for line in run.summaries]
     return {"seed": seed, "seconds": run.seconds, "summaries": summaries, "evaluation": played}
+
+
+def draw_curves(seeds: list[dict[str, Any]], picture: Path, title: str) -> None:
+    """The mean reward of each summary of ours against agent steps, one curve a seed."""
+    curves = {}
+    for one in seeds:
+        points = [(line["step"], line["mean_reward"]) for line in one["summaries"] if line["mean_reward"] is not None]
+        curves[f"seed {one['seed']}"] = tuple(np.array(column, dtype=float) for column in zip(*points, strict=True))
+    draw(curves, picture, title=title)
 
 
 def random_score(name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Does 3DBall learn, and how soon? Trains it with seeds 1, 2 and 3 over gRPC.
 
-Writes learning.json, learning.md and learning_curve.png:
+Writes learning.json and learning.md:
 
     python tests/reports/verify_learning.py [--seeds 1 2 3] [--report-folder FOLDER] [--peer-python PATH]
 
@@ -20,8 +20,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trainers.benchmarks import machine
 from trainers.benchmarks.official import (
     STORED_NOTE,
@@ -33,7 +31,6 @@ from trainers.benchmarks.official import (
 )
 from trainers.benchmarks.trainer_process import TrainerRun, our_program, train_3dball
 from trainers.benchmarks.training import SOLVED, solved, write_configuration
-from trainers.commands.plot import draw
 from trainers.errors import UsageError
 from trainers.run_folder import write_text_whole
 
@@ -65,7 +62,6 @@ def main() -> int:
     text = to_markdown(report)
     write_text_whole(arguments.report_folder / "learning.json", json.dumps(report, indent=2) + "\n")
     write_text_whole(arguments.report_folder / "learning.md", text)
-    draw_curves(seeds, arguments.report_folder / "learning_curve.png")
     print(text, end="")
     return 0 if all(check["passed"] for check in report["checks"]) else 1
 
@@ -102,15 +98,6 @@ def verify_seed(seed: int, folder: Path, official: Official | None) -> dict[str,
         )
         figures["peer"] = figures_of(run)
     return figures
-
-
-def draw_curves(seeds: list[dict[str, Any]], picture: Path, title: str = "3DBall") -> None:
-    """The mean reward of each summary of ours against agent steps, one curve a seed."""
-    curves = {}
-    for one in seeds:
-        points = [(line["step"], line["mean_reward"]) for line in one["summaries"] if line["mean_reward"] is not None]
-        curves[f"seed {one['seed']}"] = tuple(np.array(column, dtype=float) for column in zip(*points, strict=True))
-    draw(curves, picture, title=title)
 
 
 def past_limit(run: TrainerRun) -> bool:
