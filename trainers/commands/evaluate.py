@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--env",
         metavar="PATH_OR_NAME",
-        help="a build, any executable, or a built-in environment (default: none, wait for the Unity Editor)",
+        help="a build, any program or .py file, or a built-in environment (default: none, wait for the Unity Editor)",
     )
     add("--behavior", metavar="NAME", help="behavior to play (default: the one that the model fits)")
     add("--episodes", type=_positive, default=100, metavar="N", help="episodes to count (default: %(default)s)")
