@@ -172,7 +172,7 @@ def test_a_file_in_another_encoding(write: Write) -> None:
 
 def test_a_file_that_is_not_there(write: Write) -> None:
     write("").rename("Walker.yaml")
-    built_in = "(built-in configurations: 3DBall)"
+    built_in = "(built-in configurations: 3DBall, 3DBallDiscrete, 3DBallHard, Basic, CubeMover, PoleBalancer)"
     assert message(Path("walker.yml")) == (
         f"configuration 'walker.yml' not found, did you mean 'Walker.yaml'? {built_in}"
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Flag, section of the configuration, what stands for its value in --help (None: a switch), help. Its key in that
 # section is the flag's name, but for _KEYS. A flag that is not given leaves the configuration's value.
 _FLAGS: list[tuple[str, str, str | None, str]] = [
-    ("--env", "env_settings", "PATH_OR_NAME", "a build, any program or .py file, or a built-in environment; none: Editor"),
+    ("--env", "env_settings", "PATH_OR_NAME", "a build, a program, a .py file or a built-in environment; none: Editor"),
     ("--run-id", "checkpoint_settings", "ID", "name of the run and its folder"),
     ("--resume", "checkpoint_settings", None, "go on from the run's last checkpoint"),
     ("--force", "checkpoint_settings", None, "start anew in a folder that exists"),
