@@ -101,7 +101,8 @@ class AgentWorld:
         self._group_ids = np.zeros(count, np.int32)
         self._group_rewards = np.zeros(count, np.float32)
         self._no_decisions, self._all_decisions = self._decision_steps(0), self._decision_steps(count)
-        self._no_terminals = self._terminal_steps(0)
+        self._views: dict[int, tuple[Any, ...]] = {}
+        self._no_terminals = TerminalSteps(*self._terminal_views(0))
 
     # ---- what a world writes ----
 
@@ -124,7 +125,7 @@ class AgentWorld:
         """
         for done in range(1, ticks + 1):
             self.tick()
-            if np.count_nonzero(self.ended):
+            if self.ended.any():
                 return done
         return ticks
 
@@ -187,16 +188,18 @@ class AgentWorld:
         message with decisions, and is not looked at after another.
         """
         self._require_reset()
-        if self._decides():
+        period = self.decision_period
+        if self._tick % period == 0:
             self._take_actions(actions)
         self._terminals = 0
-        period = self.decision_period
         while True:
             self._tick += self.advance(period - self._tick % period)
-            if np.count_nonzero(self.ended):
+            if self._loops.any_ended(self.ended):
                 self._end_episodes()
-            if self._terminals or self._tick % period == 0:
+            if self._tick % period == 0:
                 return self._collect()
+            if self._terminals:
+                return self._steps()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of all that is needed to go on bit for bit, in dtypes that torch holds too; without the parameters.
@@ -238,9 +241,6 @@ class AgentWorld:
             "terminal_ids": self._terminal_ids,
         }
 
-    def _decides(self) -> bool:
-        return self._tick % self.decision_period == 0
-
     def _require_reset(self) -> None:
         if self._tick < 0:
             raise RuntimeError(f"{self.name}: call reset() first")
@@ -269,8 +269,7 @@ class AgentWorld:
             self._told,
         )
         if self._terminals:
-            told = self._told[: self._terminals]
-            self.observe(told, [observation[: self._terminals] for observation in self._terminal_observations])
+            self.observe(self._told[: self._terminals], self._terminal_views(self._terminals)[0])
         over = self._over[:overs]
         for _, actions in self._held:
             self._loops.clear_rows(actions, over)
@@ -279,14 +278,14 @@ class AgentWorld:
         self.simulate(over)
 
     def _collect(self) -> Steps:
-        if self._decides():
-            self.observe(self._all, self._observations)
-            self._loops.send_rewards(self.rewards, self._sent_rewards, self._reported)
+        """The message of a tick in which all decide."""
+        self.observe(self._all, self._observations)
+        self._loops.send_rewards(self.rewards, self._sent_rewards, self._reported)
         return self._steps()
 
     def _steps(self) -> Steps:
-        decisions = self._all_decisions if self._decides() else self._no_decisions
-        terminals = self._terminal_steps(self._terminals) if self._terminals else self._no_terminals
+        decisions = self._no_decisions if self._tick % self.decision_period else self._all_decisions
+        terminals = TerminalSteps(*self._terminal_views(self._terminals)) if self._terminals else self._no_terminals
         return {self.behavior: (decisions, terminals)}
 
     def _decision_steps(self, count: int) -> DecisionSteps:
@@ -300,15 +299,19 @@ class AgentWorld:
             self._group_rewards[:count],
         )
 
-    def _terminal_steps(self, count: int) -> TerminalSteps:
-        return TerminalSteps(
-            [observation[:count] for observation in self._terminal_observations],
-            self._terminal_rewards[:count],
-            self._terminal_interrupted[:count],
-            self._terminal_ids[:count],
-            self._group_ids[:count],
-            self._group_rewards[:count],
-        )
+    def _terminal_views(self, count: int) -> tuple[Any, ...]:
+        """The fields of TerminalSteps as views of their arrays' first rows, kept: most messages hold few terminals."""
+        views = self._views.get(count)
+        if views is None:
+            views = self._views[count] = (
+                [observation[:count] for observation in self._terminal_observations],
+                self._terminal_rewards[:count],
+                self._terminal_interrupted[:count],
+                self._terminal_ids[:count],
+                self._group_ids[:count],
+                self._group_rewards[:count],
+            )
+        return views
 
 
 def vector_observation(size: int) -> ObservationSpec:

@@ -17,6 +17,15 @@ else:
 
 
 @_compiled
+def any_ended(ended: NDArray[np.int8]) -> bool:
+    """Whether any of `ended` [agents] is marked."""
+    for mark in ended:  # noqa: SIM110 - numba compiles no generators
+        if mark != 0:
+            return True
+    return False
+
+
+@_compiled
 def end_episodes(
     ended: NDArray[np.int8],
     reported: NDArray[np.bool_],
