@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 TICK = 0.02  # s
+TICKS_PER_SECOND = 50.0
 DECISION_PERIOD = 5  # ticks
 MAX_STEP = 5000  # ticks
 HALF_EXTENT = 2.5  # m
@@ -89,10 +90,9 @@ def rotate_platform(platform: Floats, turn: Floats) -> None:
 
 
 @_compiled
-def friction_sweep(push: float, slip: float, softness: float, limit: float) -> float:
-    """One sweep along one axis: the impulse `push` after it, for the slip before any push, cut to +-limit."""
-    push -= SOLVER_SHARE * softness * (slip + push / softness)
-    return min(max(push, -limit), limit)
+def friction_sweep(push: float, wanted: float, limit: float) -> float:
+    """One sweep along one axis: the impulse `push` after it, cut to +-limit; `wanted` would end the slip at once."""
+    return min(max(push + SOLVER_SHARE * (wanted - push), -limit), limit)
 
 
 @_compiled
@@ -105,9 +105,10 @@ def advance_ball(ball: Floats, platform: Floats, radius: float, gravity: float) 
     vx, vy, vz = ball[3], ball[4] - gravity * TICK, ball[5]
     damping = 1.0 - ANGULAR_DAMPING * TICK
     wx, wy, wz = ball[6] * damping, ball[7] * damping, ball[8] * damping
-    spin = math.sqrt(wx * wx + wy * wy + wz * wz)
-    if spin > MAX_SPIN:
-        wx, wy, wz = wx * (MAX_SPIN / spin), wy * (MAX_SPIN / spin), wz * (MAX_SPIN / spin)
+    spin_squared = wx * wx + wy * wy + wz * wz
+    if spin_squared > MAX_SPIN * MAX_SPIN:
+        scale = MAX_SPIN / math.sqrt(spin_squared)
+        wx, wy, wz = wx * scale, wy * scale, wz * scale
 
     # The box's point nearest to the centre of the ball, in the box's own axes: faces, edges and corners in one rule.
     x, y, z, w = platform[0], platform[1], platform[2], platform[3]
@@ -121,7 +122,8 @@ def advance_ball(ball: Floats, platform: Floats, radius: float, gravity: float) 
     dx, dy, dz = cx - qx, cy - qy, cz - qz
     distance = math.sqrt(dx * dx + dy * dy + dz * dz)
     if distance > 1e-9:
-        dx, dy, dz = dx / distance, dy / distance, dz / distance
+        scale = 1.0 / distance
+        dx, dy, dz = dx * scale, dy * scale, dz * scale
     else:  # the centre is inside of the box: out through the nearest face
         dx, dy, dz = 0.0, 0.0, 0.0
         nearest = max(abs(cx), abs(cy), abs(cz))
@@ -155,29 +157,33 @@ def advance_ball(ball: Floats, platform: Floats, radius: float, gravity: float) 
             else:
                 ex, ey, ez = -ny * nx, 1.0 - ny * ny, -ny * nz
             sliding = math.sqrt(ex * ex + ey * ey + ez * ez)
-        ex, ey, ez = ex / sliding, ey / sliding, ez / sliding
+        scale = 1.0 / sliding
+        ex, ey, ez = ex * scale, ey * scale, ez * scale
         fx, fy, fz = ny * ez - nz * ey, nz * ex - nx * ez, nx * ey - ny * ex
         sx, sy, sz = vx + wy * az - wz * ay, vy + wz * ax - wx * az, vz + wx * ay - wy * ax  # velocity of the contact
-        slip_e, slip_f = sx * ex + sy * ey + sz * ez, sx * fx + sy * fy + sz * fz
+        wanted_e = -softness * (sx * ex + sy * ey + sz * ez)
+        wanted_f = -softness * (sx * fx + sy * fy + sz * fz)
 
-        if normal_speed < -BOUNCE_THRESHOLD and -normal_speed > separation / TICK:
+        if normal_speed < -BOUNCE_THRESHOLD and -normal_speed > separation * TICKS_PER_SECOND:
             target, bias = -BOUNCINESS * normal_speed, 0.0
         else:
-            target, bias = 0.0, max(SOLVER_SHARE * separation / TICK, -MAX_PUSH_OUT)
+            target, bias = 0.0, max(SOLVER_SHARE * TICKS_PER_SECOND * separation, -MAX_PUSH_OUT)
 
         # Position pass: the ball moves with its result, push-out included. Velocity pass: keeps no push-out.
         push_n = max(0.0, target - bias - normal_speed)
         push_e = push_f = 0.0
+        limit = FRICTION * push_n
         for _ in range(FRICTION_SWEEPS):
-            push_e = friction_sweep(push_e, slip_e, softness, FRICTION * push_n)
-            push_f = friction_sweep(push_f, slip_f, softness, FRICTION * push_n)
+            push_e = friction_sweep(push_e, wanted_e, limit)
+            push_f = friction_sweep(push_f, wanted_f, limit)
         px += (vx + push_n * nx + push_e * ex + push_f * fx) * TICK
         py += (vy + push_n * ny + push_e * ey + push_f * fy) * TICK
         pz += (vz + push_n * nz + push_e * ez + push_f * fz) * TICK
 
         push_n = max(0.0, target - max(bias, 0.0) - normal_speed)
-        push_e = friction_sweep(push_e, slip_e, softness, FRICTION * push_n)
-        push_f = friction_sweep(push_f, slip_f, softness, FRICTION * push_n)
+        limit = FRICTION * push_n
+        push_e = friction_sweep(push_e, wanted_e, limit)
+        push_f = friction_sweep(push_f, wanted_f, limit)
         tx, ty, tz = push_e * ex + push_f * fx, push_e * ey + push_f * fy, push_e * ez + push_f * fz
         vx, vy, vz = vx + push_n * nx + tx, vy + push_n * ny + ty, vz + push_n * nz + tz
         wx += (ay * tz - az * ty) * inverse_inertia
