@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SUITES = {
     "training": "whole trainings of 3DBall beside mlagents-learn: agent-steps/s; --full: the time to mean reward 95",
     "worlds": "the built-in worlds alone, without trainer or wire: agent-steps/s",
+    "kernels": "the kernels beside torch and NumPy: a minibatch of PPO, acting, advantages",
     "startup": "from the shell prompt to the first agents and the first summary, before and after numba has compiled",
 }
 
