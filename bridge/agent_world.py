@@ -81,6 +81,8 @@ class AgentWorld:
         from bridge import agent_world_loops  # only here, so that `import bridge.player` stays light
 
         self._loops = agent_world_loops
+        self._any_ended = agent_world_loops.any_ended
+        self._send_rewards = agent_world_loops.send_rewards
         self._parameters = parameters
         self._tick = -1  # before the first reset
         self._all = np.arange(count)
@@ -189,14 +191,18 @@ class AgentWorld:
         """
         self._require_reset()
         period = self.decision_period
-        if self._tick % period == 0:
+        left = period - self._tick % period  # ticks until all decide
+        if left == period:
             self._take_actions(actions)
         self._terminals = 0
         while True:
-            self._tick += self.advance(period - self._tick % period)
-            if self._loops.any_ended(self.ended):
+            done = self.advance(left)
+            self._tick += done
+            left -= done
+            # Before the last tick, only an end stops it.
+            if left or self._any_ended(self.ended):
                 self._end_episodes()
-            if self._tick % period == 0:
+            if not left:
                 return self._collect()
             if self._terminals:
                 return self._steps()
@@ -280,7 +286,7 @@ class AgentWorld:
     def _collect(self) -> Steps:
         """The message of a tick in which all decide."""
         self.observe(self._all, self._observations)
-        self._loops.send_rewards(self.rewards, self._sent_rewards, self._reported)
+        self._send_rewards(self.rewards, self._sent_rewards, self._reported)
         return self._steps()
 
     def _steps(self) -> Steps:

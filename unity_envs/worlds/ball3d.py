@@ -107,6 +107,7 @@ class Ball3D(AgentWorld):
         )
         self._turns = np.zeros((len(self.agents), 4))
         self._radius = self.agents["radius"]
+        self._turns_by_number = variant == "discrete"
         self.gravity = 9.81
         self._camera = None
         if variant == "visual":
@@ -127,7 +128,7 @@ class Ball3D(AgentWorld):
 
     def actions_changed(self, agents: np.ndarray) -> None:
         actions = self.continuous
-        if self.discrete.shape[1]:
+        if self._turns_by_number:
             number = self.discrete[:, 0]
             actions = _TURNS[np.where((number >= 0) & (number < 4), number, 4)]
         physics.set_turns(self._turns, agents, actions)
