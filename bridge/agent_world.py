@@ -41,11 +41,13 @@ class AgentWorld:
         discrete: actions int32 [agents, branches], likewise.
         rewards: float64 [agents], since the agent last sent something. Assign for Unity's SetReward, add for AddReward.
         ended: int8 [agents], GOES_ON, TERMINATED or INTERRUPTED (cut by a time limit: its value does not end there).
+        step_counts: int64 [agents], ticks of the episode with the one at hand, Unity's StepCount: for time limits.
         random_state: uint64 [1], the state of SplitMix64, for worlds that draw in compiled code.
 
     Timing, as in Unity: ticks are counted for all agents together, and every `decision_period` of them all agents
     decide. A terminal goes out in the tick after its episode's end: with the decisions of that tick, or else alone.
-    Until its first decision a new episode executes zero actions. `reset()` sends no terminals.
+    Until its first decision a new episode executes zero actions. `reset()` sends no terminals, and one tick of zero
+    actions passes before all decide.
 
     Arrays in returned steps are reused: they hold until the next call.
     """
@@ -77,6 +79,7 @@ class AgentWorld:
         self._held = [(kind, actions) for kind, actions in kinds.items() if actions.shape[1]]
         self.rewards = np.zeros(count)
         self.ended = np.zeros(count, np.int8)
+        self.step_counts = np.zeros(count, np.int64)
         self.random_state = np.array([int(seed) & 0xFFFFFFFFFFFFFFFF], np.uint64)
         from bridge import agent_world_loops  # only here, so that `import bridge.player` stays light
 
@@ -123,9 +126,11 @@ class AgentWorld:
     def advance(self, ticks: int) -> int:
         """Up to `ticks` ticks, no further than the first in which an episode ends; returns how many were done.
 
-        A world may write this instead of `tick`, to do several ticks in one compiled call.
+        A world may write this instead of `tick`, to do several ticks in one compiled call; it then adds to
+        `self.step_counts` too, if it has a time limit.
         """
         for done in range(1, ticks + 1):
+            self.step_counts += 1
             self.tick()
             if self.ended.any():
                 return done
@@ -171,16 +176,21 @@ class AgentWorld:
     # ---- the World ----
 
     def reset(self) -> Steps:
-        """Begin an episode for every agent at tick 0, without terminals; returns the first decisions of all agents.
+        """Begin an episode for every agent, without terminals, and let one tick pass; returns the decisions of tick 0.
 
-        Unity lets the tick in which a reset arrives go on, with zero actions that nobody chose. Here an episode after a
-        reset begins as any other.
+        As in Unity, where the tick in which a reset arrives goes on: it executes zero actions, does not count for time
+        limits, and adds its rewards to those not sent yet. The terminals in the result are of episodes that it ended.
         """
         self._tick = self._terminals = 0
-        for array in (self.continuous, self.discrete, self.rewards, self.ended, self._reported):
-            array[...] = 0
+        for _, actions in self._held:
+            actions[...] = 0
+        self.ended[...] = 0
+        self.step_counts[...] = -1
         self.actions_changed(self._all)
         self.begin(self._all)
+        self.advance(1)
+        if self._any_ended(self.ended):
+            self._end_episodes()
         return self._collect()
 
     def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
@@ -240,6 +250,7 @@ class AgentWorld:
             "continuous": self.continuous,
             "discrete": self.discrete,
             "rewards": self.rewards,
+            "step_counts": self.step_counts,
             "reported": self._reported,
             "sent_rewards": self._sent_rewards,
             "terminal_rewards": self._terminal_rewards,
@@ -279,6 +290,7 @@ class AgentWorld:
         over = self._over[:overs]
         for _, actions in self._held:
             self._loops.clear_rows(actions, over)
+        self.step_counts[over] = 0
         self.actions_changed(over)
         self.begin(over)
         self.simulate(over)

@@ -84,7 +84,7 @@ class World(Protocol):
     behavior_specs: Mapping[str, BehaviorSpec]
 
     def reset(self) -> Steps:
-        """Starts everything anew and returns the first decisions; no terminals."""
+        """Starts everything anew and returns the first decisions; sends no terminals of what went on before."""
 
     def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
         """Applies the actions and simulates until at least one agent has something to report.

@@ -1,7 +1,8 @@
 """A world that writes down the first episodes played in it, whoever plays. `recording_format.py` specifies the file.
 
-An episode begins with its agent's first decision: Unity lets a new episode execute zero actions up to there. Numbers
-are written in full, so that `mlbridge envs replay` plays the same episodes again to the last digit.
+An episode begins with its agent's first decision: Unity lets a new episode execute zero actions up to there, one even
+after a reset. Numbers are written in full, so that `mlbridge envs replay` plays the same episodes again to the last
+digit.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ class _Recorder:
         for episode in list(self._running.values()):
             self._finish(episode, cut=True)
         self._fresh[:] = anew
+        self.decides = False
 
     def write_now_and_then(self) -> None:
         if not self._watching:
@@ -202,6 +204,8 @@ class _Recorder:
             tail = {"decision_platform": platform, "decision_ball": ball, "terminal_ball": last["ball"].tolist()}
         elif name == "PoleBalancer":
             body = {"variant": "force" if world.uses_force else "vel", "theta0": float(states["pole"][0, 2])}
+            if states["cart"][0].any() or states["pole"][0, 3:].any():
+                body |= {"cart0": states["cart"][0].tolist(), "pole0": states["pole"][0].tolist()}
             body |= {"actions": actions}
             tail = {"states": pole_states(states).tolist()}
         else:

@@ -33,13 +33,15 @@ A recording of 3DBall may have `cases` as well: a ball over a platform that is p
 `name`, `variant`, `ticks`, `platform` ("constant" with `q`, or a quaternion for each tick), and `states` or `physx4`
 [ticks + 1, 9], whose row 0 is the start.
 
-| PoleBalancer | meaning                                                                  |
-|--------------|--------------------------------------------------------------------------|
-| `variant`    | `vel` or `force`                                                         |
-| `theta0`     | angle of the pole; the cart starts at 0, everything at rest              |
-| `actions`    | [decisions] -2 or 2 m/s with `vel`, -10 or 10 N with `force`, 0 for none |
-| `states`     | [rows, 9] in POLE_COLUMNS; y is from the centre of the cart              |
-| `reason`     | `x`: beyond 2.4 m, else `angle`: beyond 15 degrees                       |
+| PoleBalancer     | meaning                                                                          |
+|------------------|----------------------------------------------------------------------------------|
+| `variant`        | `vel` or `force`                                                                 |
+| `theta0`         | angle of the pole                                                                |
+| `cart0`, `pole0` | optional, for a start in motion: position and velocity [2]; centre x, y (from    |
+|                  | that of the cart), angle, velocity x, y, spin [6]. Without: cart at 0, all still |
+| `actions`        | [decisions] -2 or 2 m/s with `vel`, -10 or 10 N with `force`, 0 for none         |
+| `states`         | [rows, 9] in POLE_COLUMNS; y is from the centre of the cart                      |
+| `reason`         | `x`: beyond 2.4 m, else `angle`: beyond 15 degrees                               |
 
 | CubeMover   | meaning                                                |
 |-------------|--------------------------------------------------------|

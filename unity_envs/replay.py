@@ -155,7 +155,7 @@ def case_states(case: Json, where: str) -> tuple[str, Floats]:
 def _play_pole(meta: Json, items: list[Json]) -> list[Json]:
     from unity_envs.worlds.pole_balancer import CART_ARM, POLE_ARM
 
-    tapes, angles = [], []
+    tapes, carts, poles = [], [], []
     for index, item in enumerate(items):
         where = f"episode {index}"
         size = {"vel": 2, "force": 10}.get(str(item.get("variant")))
@@ -166,18 +166,19 @@ def _play_pole(meta: Json, items: list[Json]) -> list[Json]:
             raise ValueError(f"{where}, actions: must be -{size}, {size}, or 0 for none, got {wrong.pop():g}")
         discrete = np.where(commands == 0, -1, commands > 0)[:, None]  # the world's numbers; -1 is none
         tapes.append(_tape("PoleBalancer", item, where, discrete))
-        angles.append(float(numbers(item, "theta0", where, ())))
+        angle = numbers(item, "theta0", where, ())
+        at_rest = [-POLE_ARM * np.sin(angle), CART_ARM + POLE_ARM * np.cos(angle), angle, 0.0, 0.0, 0.0]
+        carts.append(numbers(item, "cart0", where, (2,), [0.0, 0.0]))
+        poles.append(numbers(item, "pole0", where, (6,), at_rest))
     played: list[Json] = [{}] * len(items)
     for chosen in _groups([item["variant"] for item in items]):
         variant = "force" if items[chosen[0]]["variant"] == "force" else None
         world = _new_world("PoleBalancer", variant, len(chosen))
-        angle, zero = np.array([angles[i] for i in chosen]), np.zeros(len(chosen))
-        x, y = -POLE_ARM * np.sin(angle), CART_ARM + POLE_ARM * np.cos(angle)
-        world.agents["pole"] = np.stack([x, y, angle, zero, zero, zero], axis=1)
+        world.agents["cart"], world.agents["pole"] = [carts[i] for i in chosen], [poles[i] for i in chosen]
         way = _run("PoleBalancer", world, [tapes[i] for i in chosen], idle=-1)
         for row, i in enumerate(chosen):
             ticks, reason, states, _ = way.episode(row)
-            played[i] = _head(items[i], "theta0", "actions") | {
+            played[i] = _head(items[i], "theta0", "cart0", "pole0", "actions") | {
                 "states": pole_states(states).tolist(),
                 "terminal_tick": ticks,
                 "reason": reason,

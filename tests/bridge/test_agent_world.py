@@ -49,6 +49,16 @@ class Ageing(AgentWorld):
         observations[0][:, 1] = self.agents["sum"][agents]
 
 
+def begin(world: Ageing):
+    """Decisions at the very start of all episodes: one tick later than a reset, whose own tick goes back to 0 here."""
+    world.reset()
+    world.begin(np.arange(len(world.agents)))
+    state = world.state()
+    for name in ("rewards", "sent_rewards", "observation_0", "step_counts"):
+        state[name][...] = 0
+    return world.load_state(state)[world.behavior]
+
+
 def step(world: Ageing, decisions, continuous: float = 0.0, discrete: int = 0):
     """One message: (decisions, terminals)."""
     count = len(decisions)
@@ -67,6 +77,9 @@ def rows(steps) -> list[tuple]:
 def test_all_decide_every_period_and_hold_their_actions_in_between():
     world = Ageing([100, 100])
     decisions, terminals = world.reset()["Ageing?team=0"]
+    # As in Unity, the tick in which a reset arrives goes on, with zero actions.
+    assert rows(decisions) == [(0, 1, 0, 1), (1, 1, 0, 1)] and not len(terminals)
+    decisions, terminals = begin(world)
     assert rows(decisions) == [(0, 0, 0, 0), (1, 0, 0, 0)] and not len(terminals)
     decisions, _ = step(world, decisions, 0.5, 1)
     assert rows(decisions) == [(0, 3, 301.5, 3), (1, 3, 301.5, 3)]
@@ -76,7 +89,7 @@ def test_all_decide_every_period_and_hold_their_actions_in_between():
 
 def test_an_end_between_decisions_is_sent_alone_and_zero_actions_follow():
     world = Ageing([100, 4])
-    decisions, _ = world.reset()[world.behavior]
+    decisions, _ = begin(world)
     decisions, _ = step(world, decisions, 1.0)
     decisions, terminals = step(world, decisions, 1.0)
     assert not len(decisions)
@@ -88,7 +101,7 @@ def test_an_end_between_decisions_is_sent_alone_and_zero_actions_follow():
 
 def test_an_end_in_the_last_tick_is_sent_with_the_decisions():
     world = Ageing([3, 100])
-    decisions, _ = world.reset()[world.behavior]
+    decisions, _ = begin(world)
     decisions, terminals = step(world, decisions, 1.0)
     assert rows(terminals) == [(0, 3, 3, 3)] and terminals.interrupted.tolist() == [False]
     assert rows(decisions) == [(0, 0, 0, 0), (1, 3, 3, 3)]
@@ -96,7 +109,7 @@ def test_an_end_in_the_last_tick_is_sent_with_the_decisions():
 
 def test_a_second_end_before_the_next_decision_is_not_sent_and_its_reward_leaks_as_in_unity():
     world = Ageing([1, 100], period=4)
-    decisions, _ = world.reset()[world.behavior]
+    decisions, _ = begin(world)
     decisions, terminals = step(world, decisions)
     assert rows(terminals) == [(0, 1, 0, 1)] and not len(decisions)
     decisions, terminals = step(world, decisions)
@@ -105,17 +118,35 @@ def test_a_second_end_before_the_next_decision_is_not_sent_and_its_reward_leaks_
 
 def test_several_ends_in_one_tick_keep_the_order_of_their_numbers():
     world = Ageing([2, 2, 5, 2])
-    decisions, _ = world.reset()[world.behavior]
+    decisions, _ = begin(world)
     _, terminals = step(world, decisions)
     assert terminals.agent_id.tolist() == [0, 1, 3] and terminals.interrupted.tolist() == [False, True, True]
 
 
-def test_a_reset_sends_no_terminals_and_forgets_rewards_and_actions():
-    world = Ageing([2, 100])
-    decisions, _ = world.reset()[world.behavior]
-    step(world, decisions, 1.0, 3)
+def test_a_reset_sends_no_terminals_and_one_tick_of_zero_actions_passes():
+    world = Ageing([4, 100])
+    decisions, _ = begin(world)
+    decisions, _ = step(world, decisions, 1.0, 3)
+    decisions, terminals = step(world, decisions, 1.0, 3)
+    assert world.state()["clock"][0] == 4 and terminals.agent_id.tolist() == [0] and not len(decisions)
     decisions, terminals = world.reset()[world.behavior]
-    assert rows(decisions) == [(0, 0, 0, 0), (1, 0, 0, 0)] and not len(terminals)
+    assert world.state()["clock"][0] == 0 and world.step_counts.tolist() == [0, 0] and not len(terminals)
+    # Agent 1 had earned 1 in tick 4, not sent yet, which Unity keeps.
+    assert rows(decisions) == [(0, 1, 0, 1), (1, 1, 0, 2)]
+
+
+def test_an_episode_that_ends_in_the_tick_of_a_reset_sends_its_terminal_with_the_first_decisions():
+    world = Ageing([1, 100])
+    decisions, terminals = world.reset()[world.behavior]
+    assert rows(terminals) == [(0, 1, 0, 1)] and rows(decisions) == [(0, 0, 0, 0), (1, 1, 0, 1)]
+    assert world.step_counts.tolist() == [0, 0]
+
+
+def test_ticks_of_an_episode_are_counted_for_time_limits():
+    world = Ageing([4, 100])
+    decisions, _ = world.reset()[world.behavior]  # whose tick does not count, but ages
+    step(world, decisions)
+    assert world.step_counts.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("messages", [0, 1, 2, 3])

@@ -68,9 +68,9 @@ def test_a_gif_of_a_model_shows_what_it_does(mlbridge_play, model, capsys):
     words = ("CubeMover", "--model", model(), "--output", "x.gif", "--size", "420x60", "--seconds", 2)
     assert mlbridge_play(*words, "--frames-per-second", 12, "--renderer", "plain") == 0
     columns = [cube_column(picture) for picture in pictures("x.gif")]
-    assert columns[0] == pytest.approx(210, abs=2)
+    assert columns[0] == pytest.approx(210 - 18.5, abs=2)  # at cell -1: a tick passes after the reset
     assert max(columns) == pytest.approx(210 + 7 * 18.5, abs=5)  # on the large goal
-    assert (np.diff(columns) < -100).sum() == 1  # and once back to the start: 6 steps a second, 7 to the goal
+    assert (np.diff(columns) < -100).sum() == 1  # and once back to the start: 6 steps a second, 8 to the goal
     kilobytes = round(Path("x.gif").stat().st_size / 1000)
     printed = f"Written to x.gif: 24 frames, 2 s, 420x60 pixels, {kilobytes} kB, plain renderer\n"
     assert capsys.readouterr() == (printed, "")
@@ -80,7 +80,7 @@ def test_a_png_is_the_moment_at_the_end(mlbridge_play, model, capsys):
     words = ("CubeMover", "--model", model(), "--output", "x.png", "--size", "420x60", "--renderer", "plain")
     assert mlbridge_play(*words, "--seconds", 0.5) == 0
     (picture,) = pictures("x.png")
-    assert cube_column(picture) == pytest.approx(210 + 3 * 18.5, abs=4)
+    assert cube_column(picture) == pytest.approx(210 + 2 * 18.5, abs=4)
     assert "x.png: 420x60 pixels" in capsys.readouterr().out
 
 
@@ -98,8 +98,8 @@ def test_several_stand_beside_each_other_under_their_captions(mlbridge_play, mod
     assert mlbridge_play(*words) == 0
     (picture,) = pictures("x.png")
     above, below = cube_column(picture[:60]), cube_column(picture[60:])
-    assert above == pytest.approx(210 - 0 * 18.5, abs=4)  # on the small goal after three steps to the left, and back
-    assert below > 250
+    assert above == pytest.approx(210 - 1 * 18.5, abs=4)  # two steps from -1 to the small goal, one from the start
+    assert below > 240
     assert (picture[:15].sum(axis=2) < 500).sum() > 20  # "zero actions"
     assert mlbridge_play(*words, "--caption", "a", "--caption", "b") == 0
     (renamed,) = pictures("x.png")
@@ -161,7 +161,7 @@ def test_a_recording_is_shown_as_it_is(mlbridge_play):
 def test_speed_is_simulated_time_against_time_in_the_film(mlbridge_play, model):
     words = ("CubeMover", "--model", model(), "--output", "x.png", "--size", "420x60", "--renderer", "plain")
     assert mlbridge_play(*words, "--seconds", 1, "--speed", 0.08) == 0  # 4 of 50 steps a second
-    assert cube_column(pictures("x.png")[0]) == pytest.approx(210 + 4 * 18.5, abs=4)
+    assert cube_column(pictures("x.png")[0]) == pytest.approx(210 + 3 * 18.5, abs=4)
 
 
 def test_without_mujoco_auto_says_so_in_one_line_and_draws_plainly(mlbridge_play, monkeypatch, capsys):

@@ -56,6 +56,16 @@ class Game:
     def reset(self) -> None:
         self.take(self.world.reset())
 
+    def begin_anew(self) -> None:
+        """All agents at the very start of an episode, without the tick that passes after a reset; no rewards."""
+        everyone = np.arange(self.count)
+        self.world.begin(everyone)
+        state = self.world.state()
+        for name in ("rewards", "sent_rewards", "step_counts"):
+            state[name][...] = 0
+        self.world.observe(everyone, [state["observation_0"]])
+        self.take(self.world.load_state(state))
+
     def step(self, actions: np.ndarray | float = 0.0) -> None:
         """One message; `actions` are only sent when agents wait for them."""
         shape = (self.count, self.actions.continuous_size or self.actions.discrete_size)

@@ -186,8 +186,9 @@ def test_what_a_model_plays_can_be_recorded(score, tmp_path):
     file = tmp_path / "moves.json"
     score("CubeMover", "--model", model, "--episodes", "5", "--record", file, "--record-episodes", "3")
     episodes = json.loads(file.read_text())["episodes"]
-    assert [episode["terminal_tick"] for episode in episodes] == [7, 7, 7]
-    assert episodes[0]["positions"] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [episode["terminal_tick"] for episode in episodes] == [8, 7, 7]
+    assert episodes[0]["positions"] == [-1, 0, 1, 2, 3, 4, 5, 6, 7]  # a tick passes after the reset
+    assert episodes[1]["positions"] == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_samples_follow_the_probabilities_and_the_seed(score, tmp_path):

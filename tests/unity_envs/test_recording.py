@@ -121,8 +121,9 @@ def test_an_episode_begins_with_its_first_decision_in_flight_and_spinning(tmp_pa
     play = Play(tmp_path / "a.json", agents=4, episodes=20, seed=2)
     play.step(250)
     episodes = play.replayed()
-    assert all(episode["v0"] == [0, 0, 0] for episode in episodes[:4])
-    assert any(episode["v0"][1] < 0 for episode in episodes[4:])
+    # After a reset one tick passes, 0.02 s of a free fall.
+    assert all(episode["v0"] == [0, pytest.approx(-0.1962), 0] for episode in episodes[:4])
+    assert {tuple(episode["v0"]) for episode in episodes[4:]} - {tuple(episodes[0]["v0"])}
     assert any(any(episode["w0"]) for episode in episodes[4:])
 
 
@@ -182,6 +183,8 @@ def test_a_reset_cuts_and_begins_anew(tmp_path):
     first, second = play.replayed()
     assert (first["terminal_tick"], first["reason"]) == (4, "cut")
     assert second["reason"] == "angle"
+    # It begins after the tick of zero actions that passes after a reset: in motion.
+    assert second["cart0"][1] < 0 and second["pole0"][2] == second["theta0"] and second["pole0"][5] != 0
 
 
 def test_a_loaded_state_cuts_and_its_episodes_are_left_out(tmp_path):
@@ -271,7 +274,10 @@ def test_a_program_that_ends_writes_its_file(tmp_path):
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (3, "")
     episodes = json.loads((tmp_path / "a.json").read_text())["episodes"]
-    assert [(episode["terminal_tick"], episode["reason"]) for episode in episodes] == [(7, "large"), (3, "cut")]
+    assert [(episode["terminal_tick"], episode["reason"]) for episode in episodes] == [
+        (8, "large"),
+        (2, "cut"),
+    ]  # the first from cell -1
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_played(tmp_path):

@@ -107,6 +107,7 @@ def test_what_was_replayed_is_a_recording_that_replays_to_itself(played, tmp_pat
 
 def test_states_and_end_are_those_of_the_ball_world_stepped_by_a_trainer(new_game):
     game = new_game(agents=6, seed=3)
+    game.begin_anew()
     start = game.world.state()
     actions = np.random.default_rng(3).uniform(-1, 1, (60, 6, 2)).astype(np.float32)
     recording = {
@@ -139,6 +140,7 @@ def test_states_and_end_are_those_of_the_ball_world_stepped_by_a_trainer(new_gam
 @pytest.mark.parametrize("variant", [None, "force"])
 def test_states_and_end_are_those_of_the_pole_world_stepped_by_a_trainer(new_game, variant):
     game = new_game(agents=5, seed=3, name="PoleBalancer", variant=variant)
+    game.begin_anew()
     angles = game.world.state()["agent_pole"][:, 2]
     numbers = np.random.default_rng(3).integers(0, 3, (200, 5))  # 2 is no action
     size = 10 if variant else 2

@@ -53,8 +53,8 @@ Timing: a tick is 0.02 s; ticks are counted for all agents together (in Unity by
 4. Physics for all. A new episode executes zero actions up to its first decision, whose reward is therefore 0.1, or 0
    if the episode began in the tick just before (Unity clears the reward as an episode ends).
 
-reset() begins again at t = 0 with new episodes and rewards of 0. Unity, when reset in the middle of a run, lets one
-tick of zero actions pass before t = 0: its first decisions report 0.1, which belongs to no action and is left out here.
+reset() begins all episodes anew; then, as in Unity, one tick of zero actions passes (steps 3 and 4, not counted for the
+time limit) before t = 0. The first decisions therefore report 0.1, which belongs to no action.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class Ball3D(AgentWorld):
 
     def advance(self, ticks: int) -> int:
         self.gravity = self.parameter("gravity", 9.81)
-        return physics.advance(self.agents, ticks, self._turns, self.gravity, self.rewards, self.ended)
+        return physics.advance(
+            self.agents, ticks, self._turns, self.gravity, self.rewards, self.ended, self.step_counts
+        )
 
     def simulate(self, agents: np.ndarray) -> None:
         physics.simulate(self.agents, agents, self.gravity)

@@ -37,7 +37,6 @@ AGENT = np.dtype(
         ("platform", np.float64, (4,)),  # quaternion x, y, z, w
         ("ball", np.float64, (9,)),  # position, velocity, spin; m, m/s, rad/s
         ("radius", np.float64),
-        ("ticks", np.int64),
     ]
 )
 
@@ -229,7 +228,6 @@ def begin(agents: Any, chosen: NDArray[np.int64], generator: NDArray[np.uint64])
         agent.ball[1] = 4.0
         agent.ball[2] = uniform(generator, -1.5, 1.5)
         agent.ball[3:6] = 0.0
-        agent.ticks = 0
 
 
 @_compiled
@@ -247,21 +245,22 @@ def advance(
     gravity: float,
     rewards: Floats,
     ended: NDArray[np.int8],
+    step_counts: NDArray[np.int64],
 ) -> int:
     """Act and simulate for up to `ticks` ticks, no further than the first in which an episode ends; returns how many.
 
-    `turns` [agents, 4] as of set_turns. Assigns `rewards` [agents] and marks `ended` [agents]: 1 failed, 2 out of time.
-    An agent whose episode ended stays as it was at the end: without this tick's physics.
+    `turns` [agents, 4] as of set_turns. Assigns `rewards` [agents], marks `ended` [agents]: 1 failed, 2 out of time;
+    adds to `step_counts` [agents]. An agent whose episode ended stays as it was at the end, without this tick's physics.
     """
     for tick in range(1, ticks + 1):
         ends = 0
         for i in range(len(agents)):
             agent = agents[i]
-            agent.ticks += 1
+            step_counts[i] += 1
             rotate_platform(agent.platform, turns[i])
             failed = has_failed(agent.ball)
             rewards[i] = -1.0 if failed else 0.1
-            if failed or agent.ticks >= MAX_STEP:
+            if failed or step_counts[i] >= MAX_STEP:
                 ended[i] = 1 if failed else 2
                 ends += 1
             else:

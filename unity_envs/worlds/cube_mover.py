@@ -30,7 +30,9 @@ Action: one discrete branch. Any number outside of it moves nothing
 Returns: always right 6 * -0.01 + 1 = 0.94 in 7 steps, the best; always left 2 * -0.01 + 0.1 = 0.08 in 3 steps; random
 0.17 (the large goal with probability 3/10, 21 steps on average). `basic`: always right 0.93.
 
-Timing: a decision in each tick of 0.02 s. The terminal of one step goes out together with the next decisions.
+Timing: a decision in each tick of 0.02 s. The terminal of one step goes out together with the next decisions. After
+reset(), as in Unity, one tick of zero actions passes before the first decision: that episode is decided from cell -1 on
+(`basic`: from the start, since 0 stays), and its first decision reports -0.01.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ Action: one discrete branch of 2: 0 left (-x), 1 right (+x). Any other number st
 | parameters | none                                                                                                  |
 
 Timing: a decision in each tick of 0.02 s. A step moves, tests and rewards at once: the decision after it sees the state
-that was tested. The terminal of one step goes out together with the next decisions.
+that was tested. The terminal of one step goes out together with the next decisions. After reset(), as in Unity, one
+tick with action 0 passes before the first decision, which reports its reward; it does not count for the time limit.
 
 The hinge is solved as PhysX 4.1.1, Unity's engine, solves it; this is not the textbook's cart and pole. `advance` below
 is the same arithmetic, in the same order, as the Unity project's Assets/Core/PoleBalancer.cs.
@@ -69,7 +70,7 @@ RESET_ANGLE = math.radians(5.0)
 MAX_STEP = 200
 
 # `cart`: position, velocity. `pole`: x and y of its centre (y from the cart's centre), angle, velocity x and y, spin.
-AGENT = np.dtype([("cart", np.float64, (2,)), ("pole", np.float64, (6,)), ("steps", np.int64)])
+AGENT = np.dtype([("cart", np.float64, (2,)), ("pole", np.float64, (6,))])
 
 Floats = NDArray[np.float64]
 
@@ -107,13 +108,12 @@ class PoleBalancer(AgentWorld):
         pole[:, 2] = angles
         self.agents["cart"][agents] = 0.0
         self.agents["pole"][agents] = pole
-        self.agents["steps"][agents] = 0
 
     def tick(self) -> None:
         _step(
             self.agents["cart"],
             self.agents["pole"],
-            self.agents["steps"],
+            self.step_counts,
             self.discrete,
             self.uses_force,
             self.rewards,
@@ -181,7 +181,7 @@ def has_failed(cart: Floats, pole: Floats) -> bool:
 def _step(
     carts: Floats,
     poles: Floats,
-    steps: NDArray[np.int64],
+    step_counts: NDArray[np.int64],
     actions: NDArray[np.int32],
     uses_force: bool,
     rewards: Floats,
@@ -193,13 +193,12 @@ def _step(
         action = actions[i, 0]
         command = -size if action == 0 else size if action == 1 else 0.0
         advance(carts[i], poles[i], command, uses_force)
-        steps[i] += 1
         if has_failed(carts[i], poles[i]):
             rewards[i] = 0.0
             ended[i] = 1
         else:
             rewards[i] = 1.0
-            if steps[i] >= MAX_STEP:
+            if step_counts[i] >= MAX_STEP:
                 ended[i] = 2
 
 

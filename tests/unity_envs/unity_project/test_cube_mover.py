@@ -91,14 +91,18 @@ def test_the_heuristic_goes_to_the_large_goal(project, new_player, variant, best
     assert len(message.terminal_ids) == 1
 
 
-def test_a_reset_by_the_trainer_sends_no_terminals(project, new_player):
-    """As Unity does, one tick of zero actions, here to the left, passes before the first decision."""
-    with new_player(project, arguments(None, 3)) as player:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_reset_by_the_trainer_is_that_of_the_python_world(project, new_player, variant):
+    """One tick of zero actions passes before the first decision: to the left, with `basic` none."""
+    world = CubeMover(1, 1, EnvironmentParameters(), agents=3, variant=variant)
+    decisions, _ = world.reset()[world.behavior]
+    with new_player(project, arguments(variant, 3)) as player:
         player.begin()
         player.step([[1], [1], [1]])
         message = player.reset()
     assert list(message.ids) == [0, 1, 2] and len(message.terminal_ids) == 0
-    np.testing.assert_array_equal(message.observations[:, 0], -1)
+    np.testing.assert_array_equal(message.observations, decisions.obs[0])
+    np.testing.assert_array_equal(message.rewards, decisions.reward)
 
 
 def test_the_cube_on_the_screen_is_where_the_rules_say(project, new_player):

@@ -58,7 +58,7 @@ def test_10000_random_steps_are_those_of_the_python_world(project, new_player, v
         for _ in range(10):
             states, steps = random_states(random, agents), random.choice([0, 1, 50, 197, 198, 199], agents)
             actions = random.choice([0, 1, 0, 1, 0, 1, 2, -1, 2**31 - 1], (agents, 1))
-            saved |= {"agent_cart": states[:, :2], "agent_pole": states[:, 2:], "agent_steps": steps}
+            saved |= {"agent_cart": states[:, :2], "agent_pole": states[:, 2:], "step_counts": steps}
             world.load_state(saved)
             decisions, terminals = world.step({world.behavior: ActionTuple(discrete=actions.astype(np.int32))})[
                 world.behavior
@@ -81,13 +81,31 @@ def test_10000_random_steps_are_those_of_the_python_world(project, new_player, v
             expected = np.concatenate([world.agents["cart"], world.agents["pole"]], axis=1)
             np.testing.assert_allclose(after[goes_on], expected[goes_on], rtol=1e-12, atol=1e-12)
             np.testing.assert_allclose(message.observations[goes_on], decisions.obs[0][goes_on], rtol=0, atol=1e-6)
-            np.testing.assert_array_equal(player.get("StepCount") - 1, world.agents["steps"])
+            np.testing.assert_array_equal(player.get("StepCount") - 1, world.step_counts)
             # Episodes that ended began anew with the numbers drawn, in the order of the agents.
             angles = np.radians((-5 + 10 * draws).astype(np.float32).astype(np.float64))
             x, y = on_the_hinge(np.zeros(len(angles)), angles)
             begun = np.stack([0 * x, 0 * x, x, y, angles, 0 * x, 0 * x, 0 * x], axis=1)
             np.testing.assert_allclose(after[terminals.agent_id], begun, rtol=0, atol=1e-12)
     assert fallen > 500 and timed_out > 500
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_trainer_s_reset_leads_to_the_same_states(project, new_player, variant):
+    draws = np.random.default_rng(4).random(5)
+    world = PoleBalancer(1, 1, EnvironmentParameters(), agents=5, variant=variant)
+    angles = np.radians((-5 + 10 * draws).astype(np.float32).astype(np.float64))
+    world.uniform = lambda low, high, count: angles
+    with new_player(project, arguments(variant, 5)) as player:
+        player.begin()
+        player.step(np.ones((5, 1)))
+        player.random(draws)
+        message, after, counts = player.reset(), get_states(player), player.get("StepCount")
+    decisions, _ = world.reset()[world.behavior]
+    expected = np.concatenate([world.agents["cart"], world.agents["pole"]], axis=1)
+    np.testing.assert_allclose(after, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(message.rewards, decisions.reward)
+    np.testing.assert_array_equal(counts - 1, world.step_counts)  # the Academy has counted the next one
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

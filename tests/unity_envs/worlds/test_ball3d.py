@@ -42,6 +42,7 @@ def test_the_behavior_is_that_of_ml_agents(new_game):
 
 def test_the_first_message_has_a_fresh_decision_of_all_12_agents(new_game):
     game = new_game()
+    game.begin_anew()
     decisions = game.decisions
     assert list(decisions.agent_id) == list(range(12)) and len(game.terminals) == 0
     assert decisions.obs[0].shape == (12, 8) and decisions.obs[0].dtype == np.float32
@@ -58,6 +59,7 @@ def test_num_areas_multiplies_the_agents(new_game):
 
 def test_a_whole_decision_is_worth_one_tenth_not_five(new_game):
     game = new_game()
+    game.begin_anew()
     for decision in range(1, 4):
         game.step()
         np.testing.assert_array_equal(game.decisions.reward, np.float32(0.1))
@@ -152,7 +154,7 @@ def test_a_second_end_before_the_next_decision_sends_no_second_terminal(new_game
 
 def test_a_time_out_between_decisions_is_an_interrupted_terminal_with_its_reward(new_game):
     game = new_game(agents=2)
-    game.change(agent_ticks=np.array([0, 4998]))
+    game.change(step_counts=np.array([0, 4998]))
     game.step()
     assert game.tick == 2 and len(game.decisions) == 0
     assert list(game.terminals.agent_id) == [1] and list(game.terminals.interrupted) == [True]
@@ -183,11 +185,23 @@ def test_reset_in_the_middle_starts_anew_without_terminals(new_game):
     assert len(game.terminals) == 12
     game.reset()
     assert game.tick == 0 and len(game.terminals) == 0
-    assert list(game.decisions.agent_id) == list(range(12)) and not game.decisions.reward.any()
-    assert (game.decisions.obs[0][:, 3] == 4).all() and not game.decisions.obs[0][:, 5:].any()
+    assert list(game.decisions.agent_id) == list(range(12))
+    # As in Unity, the tick in which the reset arrives goes on: its reward, and a first tick of free fall.
+    np.testing.assert_array_equal(game.decisions.reward, np.float32(0.1))
+    np.testing.assert_allclose(game.decisions.obs[0][:, 3], 4 - FALL, atol=1e-6)
+    np.testing.assert_allclose(game.decisions.obs[0][:, 5:], [[0, -9.81 * 0.02, 0]] * 12, atol=1e-6)
     assert (game.decisions.obs[0] != before).any()  # other random starts
     game.step()
     np.testing.assert_array_equal(game.decisions.reward, np.float32(0.1))
+
+
+def test_the_tick_after_a_reset_does_not_count_for_the_time_limit(new_game):
+    game = new_game(agents=1)
+    for _ in range(999):
+        game.step(game.balance())
+    assert game.world.step_counts.tolist() == [4995] and game.tick == 4995
+    game.step(game.balance())
+    assert game.tick == 5000 and game.terminals.interrupted.tolist() == [True]
 
 
 def test_spin_survives_an_episode_s_end_as_in_unity(new_game):
@@ -259,7 +273,7 @@ def test_a_state_is_a_copy_and_needs_as_many_agents(new_game):
 
 def test_mass_and_scale_are_read_as_each_episode_begins(new_game):
     game = new_game()
-    assert game.parameters.reads == {"mass": 12, "scale": 12}
+    assert game.parameters.reads == {"mass": 12, "scale": 12, "gravity": 1}
     scales = iter([2.0, 3.0])
     game.parameters.values["scale"] = lambda: next(scales)
     balls = game.world.state()["agent_ball"]
@@ -268,7 +282,7 @@ def test_mass_and_scale_are_read_as_each_episode_begins(new_game):
     game.step()
     radius = game.world.state()["agent_radius"]
     assert (radius[4], radius[7]) == (1.0, 1.5) and (np.delete(radius, [4, 7]) == 0.5).all()
-    assert game.parameters.reads == {"mass": 14, "scale": 14, "gravity": 1}
+    assert game.parameters.reads == {"mass": 14, "scale": 14, "gravity": 2}
 
 
 def test_a_larger_ball_rests_higher(new_game):
@@ -280,11 +294,12 @@ def test_a_larger_ball_rests_higher(new_game):
     assert list(game.decisions.obs[0][:, 3]) == pytest.approx([3.0, 3.5], abs=1e-6)
     game.reset()  # now both are large, and begin at the same height
     assert list(game.world.state()["agent_radius"]) == [1.0, 1.0]
-    assert list(game.decisions.obs[0][:, 3]) == [4.0, 4.0]
+    np.testing.assert_allclose(game.decisions.obs[0][:, 3], 4 - FALL, atol=1e-6)
 
 
 def test_gravity_holds_for_all_agents_from_the_next_step(new_game):
     game = new_game()
+    game.begin_anew()
     game.parameters.values["gravity"] = 20.0
     game.step()
     np.testing.assert_allclose(game.decisions.obs[0][:, 3], 4 - 20 * 0.0004 * 15, atol=1e-6)

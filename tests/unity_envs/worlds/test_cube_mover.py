@@ -11,7 +11,14 @@ STAY, BASIC_LEFT, BASIC_RIGHT = 0, 1, 2
 
 @pytest.fixture
 def new_cube(new_game):
-    return lambda agents=1, variant=None: new_game(agents, name="CubeMover", variant=variant)
+    """Agents at the start of an episode: at cell 0, in `basic` at 10."""
+
+    def new(agents: int = 1, variant: str | None = None):
+        game = new_game(agents, name="CubeMover", variant=variant)
+        game.begin_anew()
+        return game
+
+    return new
 
 
 def play(game, action: int) -> tuple[float, int]:
@@ -130,8 +137,10 @@ def test_a_loaded_state_goes_on_the_same(new_cube):
             np.testing.assert_array_equal(game.terminals.agent_id, copy.terminals.agent_id)
 
 
-def test_reset_in_the_middle_sends_no_terminals(new_cube):
-    game = new_cube()
-    game.step(LEFT)
+@pytest.mark.parametrize(("variant", "cell"), [(None, -1.0), ("basic", 10)])
+def test_reset_sends_no_terminals_and_lets_a_tick_of_zero_actions_pass(new_cube, variant, cell):
+    game = new_cube(variant=variant)
+    game.step(1)
     game.reset()
-    assert game.decisions.obs[0].tolist() == [[0.0]] and len(game.terminals) == 0 and game.decisions.reward[0] == 0
+    assert game.world.agents["position"].tolist() == [cell]
+    assert len(game.terminals) == 0 and game.decisions.reward[0] == np.float32(-0.01)

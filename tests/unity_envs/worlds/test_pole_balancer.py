@@ -39,7 +39,9 @@ def test_the_behavior_sees_four_numbers_and_takes_one_of_two_actions(new_pole, v
 
 
 def test_an_episode_begins_at_rest_tilted_by_up_to_5_degrees(new_pole):
-    x, velocity, half_sine, spin = new_pole(agents=1000).decisions.obs[0].T
+    game = new_pole(agents=1000)
+    game.begin_anew()
+    x, velocity, half_sine, spin = game.decisions.obs[0].T
     assert not x.any() and not velocity.any() and not spin.any()
     degrees = 2 * np.arcsin(half_sine) / DEGREE
     assert degrees.min() == pytest.approx(-5, abs=0.05) and degrees.max() == pytest.approx(5, abs=0.05)
@@ -96,6 +98,7 @@ def test_the_track_ends_at_2_4_m(new_pole, x, action, fails):
 
 def test_200_steps_are_the_end_with_all_rewards(new_pole):
     game = new_pole(agents=20)
+    game.begin_anew()
     total = np.zeros(20)
     for _ in range(199):
         game.step(balance(game.decisions.obs[0]))
@@ -109,9 +112,19 @@ def test_200_steps_are_the_end_with_all_rewards(new_pole):
 def test_a_fall_in_the_200th_step_is_a_fall(new_pole):
     game = new_pole()
     place(game, 14.99 * DEGREE)
-    game.change(agent_steps=199)
+    game.change(step_counts=199)
     game.step(RIGHT)
     assert not game.terminals.interrupted[0] and game.terminals.reward[0] == 0
+
+
+def test_after_a_reset_one_tick_to_the_left_passes_that_does_not_count_for_the_200(new_pole):
+    game = new_pole(agents=20)
+    assert (game.decisions.obs[0][:, 1] < -1.8).all() and (game.decisions.reward == 1).all()
+    for _ in range(199):
+        game.step(balance(game.decisions.obs[0]))
+        assert len(game.terminals) == 0
+    game.step(balance(game.decisions.obs[0]))
+    assert len(game.terminals) == 20 and game.terminals.interrupted.all()
 
 
 def test_a_random_policy_falls_after_about_30_steps(new_pole):
