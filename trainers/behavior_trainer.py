@@ -21,6 +21,9 @@ from trainers import ppo
 from trainers.config import TrainerSettings
 from trainers.distributions import Actions
 from trainers.errors import UsageError
+from trainers.fused_ppo import Backend, fuse
+from trainers.kernels.advantages import gae
+from trainers.kernels.philox import Philox
 from trainers.losses import Target
 from trainers.networks import ActorCritic
 from trainers.policy import Policy
@@ -42,6 +45,7 @@ class BehaviorTrainer:
         seed: int,
         device: torch.device,
         training: bool,
+        backend: Backend = "auto",
     ) -> None:
         _refuse_unsupported(name, spec, settings.network_settings.goal_conditioning_type)
         self.name = name
@@ -54,13 +58,19 @@ class BehaviorTrainer:
         # Each behavior has random numbers of its own: one more behavior changes no other, and no two act alike.
         streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2).tolist()
         torch.manual_seed(streams[0])  # the weights are drawn from the global generator
-        self._generator = torch.Generator().manual_seed(streams[1])
+        self._generator = Philox(streams[1])
         network = ActorCritic(
             spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
         ).to(device)
         self._optimizer = ppo.Optimizer(network)
+        self._fused = fuse(network, self._optimizer, device=device, backend=backend, threads=2)
         self.policy = Policy(
-            spec, network, self._generator, device, deterministic=settings.network_settings.deterministic
+            spec,
+            network,
+            self._generator,
+            device,
+            deterministic=settings.network_settings.deterministic,
+            fused=self._fused,
         )
         columns = self.policy.columns()
         self._open = OpenTrajectories(spec, settings.time_horizon, columns)
@@ -179,6 +189,7 @@ class BehaviorTrainer:
             self.settings.hyperparameters,
             schedules,
             self._generator,
+            self._fused,
         )
         self._experience.clear()
         self._rewards_since_update.clear()
@@ -190,18 +201,19 @@ class BehaviorTrainer:
 
     def _batch(self) -> ppo.Batch:
         experience = self._experience
-        advantages, returns = [], []
-        for column, signal in enumerate(self._signals):
-            estimate = advantages_and_returns(
-                experience.rewards[:, column],
-                experience.values[:, column],
-                experience.lengths,
-                experience.next_values[:, column],
-                self.settings.reward_signals[signal].gamma,
-                self.settings.hyperparameters.lambd,
-            )
-            advantages.append(estimate[0])
-            returns.append(estimate[1])
+        gammas = [self.settings.reward_signals[signal].gamma for signal in self._signals]
+        steps = experience.rewards, experience.values, experience.lengths, experience.next_values
+        lambd = self.settings.hyperparameters.lambd
+        if self._fused is not None:
+            advantages, returns = gae(*steps, gammas, lambd)
+        else:
+            columns = [
+                advantages_and_returns(
+                    steps[0][:, signal], steps[1][:, signal], steps[2], steps[3][:, signal], gamma, lambd
+                )
+                for signal, gamma in enumerate(gammas)
+            ]
+            advantages, returns = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
 
         def tensor(array: NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -213,8 +225,8 @@ class BehaviorTrainer:
                 Actions(tensor(columns["continuous"]), tensor(columns["discrete"])),
                 log_probs=tensor(columns["log_probs"]),
                 allowed=tensor(columns["allowed"]) if "allowed" in columns else None,
-                advantages=ppo.normalize_advantages(tensor(np.mean(advantages, axis=0))),
-                returns=tensor(np.stack(returns, axis=1)),
+                advantages=ppo.normalize_advantages(tensor(advantages.mean(axis=1))),
+                returns=tensor(returns),
                 values=tensor(experience.values),
             ),
         )
@@ -263,7 +275,7 @@ class BehaviorTrainer:
             "network": self.policy.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "step": self.step,
-            "generator": self._generator.get_state(),
+            "generator": self._generator.state_dict(),
             "experience": to_tensors(self._experience.state()),
             "noted": to_tensors([vars(cut) for cut in self._noted]),
             "open_trajectories": to_tensors(self._open.state()) if with_open_trajectories else None,
@@ -299,7 +311,7 @@ class BehaviorTrainer:
         self.load_weights(state, source)
         self.step = state["step"]
         self._next_summary = self.step - self.step % self.settings.summary_freq + self.settings.summary_freq
-        self._generator.set_state(state["generator"])
+        self._generator.load_state_dict(state["generator"])
         if self._training:
             self._experience.load_state(to_arrays(state["experience"]))
             self._noted = [CutTrajectories(**cut) for cut in to_arrays(state["noted"])]

@@ -227,6 +227,7 @@ class CheckpointSettings(Section):
 
 class TorchSettings(Section):
     device: str | None = None
+    backend: Literal["auto", "openmined", "torch"] = "auto"
 
     @field_validator("device")
     @classmethod

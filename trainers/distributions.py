@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trainers.kernels import philox
+from trainers.kernels.philox import Philox
+
 _EPSILON = 1e-7  # ML-Agents' guard in logarithms
 _LOG_SQRT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 _FORBIDDEN = -1e8
@@ -43,7 +46,7 @@ def sample(
     mean: Tensor | None,
     log_sigma: Tensor | None,
     log_probs: Sequence[Tensor],
-    generator: torch.Generator,
+    generator: Philox,
     *,
     deterministic: bool,
 ) -> tuple[Actions, Tensor]:
@@ -54,13 +57,15 @@ def sample(
     agents = len(mean) if mean is not None else len(log_probs[0])
     device = mean.device if mean is not None else log_probs[0].device
     columns: list[Tensor] = []
+    call = 0 if deterministic else generator.next_call()
     if mean is None or log_sigma is None:
         continuous = torch.zeros(agents, 0, device=device)
     else:
         if deterministic:
             noise, continuous = torch.zeros_like(mean), mean
         else:
-            noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(device)
+            drawn = philox.normals(generator.seed, call, philox.NORMALS, mean.numel())
+            noise = torch.from_numpy(drawn).view(mean.shape).to(device)
             continuous = torch.addcmul(mean, noise, log_sigma.exp())
         columns.append(torch.addcmul(-(log_sigma + _LOG_SQRT_TWO_PI), noise, noise, value=-0.5))
     if not log_probs:
@@ -69,9 +74,11 @@ def sample(
         if deterministic:
             choices = [branch.argmax(dim=1, keepdim=True) for branch in log_probs]
         else:
+            drawn = philox.uniforms(generator.seed, call, philox.CHOICES, agents * len(log_probs))
+            uniforms = torch.from_numpy(drawn).view(agents, len(log_probs)).to(device)
             choices = [
-                torch.multinomial(branch.exp().to(generator.device), 1, generator=generator).to(device)
-                for branch in log_probs
+                philox.choices(branch.exp(), uniforms[:, column]).unsqueeze(1)
+                for column, branch in enumerate(log_probs)
             ]
         discrete = torch.cat(choices, dim=1)
         columns += [branch.gather(1, choice) for branch, choice in zip(log_probs, choices, strict=True)]

@@ -110,7 +110,8 @@ class Actor(Body):
         super().__init__(sum(sizes), settings)
         if settings.normalize:
             self.normalizers = nn.ModuleList(Normalizer(size) for size in sizes)
-        self._normalize = settings.normalize
+        self.sizes = list(sizes)
+        self.normalizes = settings.normalize
         action = spec.action_spec
         if action.continuous_size > 0:
             self.continuous = _linear(settings.hidden_units, action.continuous_size, _MEAN_HEAD_SCALE)
@@ -125,7 +126,7 @@ class Actor(Body):
     def prepare(self, observations: Sequence[Tensor]) -> Tensor:
         """All observations [agents, *shape] flattened, normalised, side by side: [agents, inputs]."""
         flat = [observation.flatten(1) for observation in observations]
-        if self._normalize:
+        if self.normalizes:
             flat = [normalizer(values) for normalizer, values in zip(self.normalizers, flat, strict=True)]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
@@ -144,7 +145,7 @@ class Actor(Body):
 
     def update_normalizers(self, observations: Sequence[Tensor]) -> None:
         """Takes in observations [steps, *shape]."""
-        if self._normalize:
+        if self.normalizes:
             for normalizer, values in zip(self.normalizers, observations, strict=True):
                 normalizer.update(values.flatten(1))
 

@@ -8,6 +8,8 @@ from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
 from numpy.typing import NDArray
 
 from trainers.distributions import entropy, for_environment, masked_log_probs, sample
+from trainers.kernels.fused import FusedActorCritic
+from trainers.kernels.philox import Philox
 from trainers.networks import ActorCritic
 
 
@@ -21,17 +23,21 @@ class Policy:
         self,
         spec: BehaviorSpec,
         network: ActorCritic,
-        generator: torch.Generator,
+        generator: Philox,
         device: torch.device,
         *,
         deterministic: bool,
+        fused: FusedActorCritic | None = None,
     ) -> None:
+        """`fused`: the network's kernels; without them torch acts."""
         self.network = network
+        self._fused = fused
         self._spec = spec.action_spec
         self._generator = generator
         self._device = device
         self._deterministic = deterministic
         self._acted: tuple[torch.Tensor | None, list[torch.Tensor]] = (None, [])
+        self._entropy = 0.0
 
     def columns(self) -> dict[str, tuple[int, Any]]:
         """What `act` wants stored with each step: name to (size, dtype)."""
@@ -52,6 +58,17 @@ class Policy:
         if decisions.action_mask is not None:
             columns["allowed"] = ~np.concatenate(decisions.action_mask, axis=1)
             allowed = columns["allowed"]
+        if self._fused is not None:
+            acted = self._fused.act(
+                decisions.obs,
+                allowed,
+                seed=self._generator.seed,
+                call=0 if self._deterministic else self._generator.next_call(),
+                deterministic=self._deterministic,
+            )
+            self._entropy = acted.entropy
+            columns |= {"continuous": acted.continuous, "discrete": acted.discrete, "log_probs": acted.log_probs}
+            return ActionTuple(acted.continuous_for_player, acted.discrete_for_player), columns
         mean, log_sigma, branches = self._distribution(decisions.obs, allowed)
         actions, log_probs = sample(mean, log_sigma, branches, self._generator, deterministic=self._deterministic)
         columns["continuous"] = actions.continuous.cpu().numpy()
@@ -66,7 +83,7 @@ class Policy:
     @torch.inference_mode()
     def entropy(self) -> float:
         """Mean entropy of the distribution that `act` drew from last; the players need not wait for it."""
-        return float(entropy(*self._acted))
+        return self._entropy if self._fused is not None else float(entropy(*self._acted))
 
     def _distribution(
         self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
@@ -81,6 +98,8 @@ class Policy:
     @torch.inference_mode()
     def values(self, observations: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         """The critic's values [steps, signals] of observations [steps, *shape]."""
+        if self._fused is not None:
+            return self._fused.values(observations)
         values = self.network.values([torch.from_numpy(observation).to(self._device) for observation in observations])
         return values.cpu().numpy()
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from trainers.config import Hyperparameters
 from trainers.distributions import Actions
+from trainers.kernels.fused import AdamState, Experience, FusedActorCritic
+from trainers.kernels.philox import Philox
 from trainers.losses import Target, losses_and_gradients
 from trainers.networks import ActorCritic
 
@@ -76,6 +78,19 @@ class Optimizer:
         deviation = self._square.sqrt().mul_(1.0 / math.sqrt(1.0 - _BETA_2**self._steps)).add_(_ADAM_EPSILON)
         self._values.addcdiv_(self._moment, deviation, value=-learning_rate / (1.0 - _BETA_1**self._steps))
 
+    @property
+    def values(self) -> Tensor:
+        """All parameters side by side."""
+        return self._values
+
+    def adam_state(self) -> AdamState:
+        """The same tensors for the kernels, which change them in place."""
+        return AdamState(self._gradient, self._moment, self._square, self._steps)
+
+    def count(self, steps: int) -> None:
+        """Notes steps that the kernels have taken."""
+        self._steps += steps
+
     def state_dict(self) -> dict[str, Tensor | int]:
         """Adam's moments, in the order of the network's parameters, and its step count."""
         return {"step": self._steps, "exp_avg": self._moment, "exp_avg_sq": self._square}
@@ -99,21 +114,37 @@ def update(
     batch: Batch,
     settings: Hyperparameters,
     schedules: Schedules,
-    generator: torch.Generator,
+    generator: Philox,
+    fused: FusedActorCritic | None = None,
 ) -> dict[str, float]:
     """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`.
 
     Steps that do not fill a minibatch are left out. Changes network and optimizer.
+    `fused`: the network's kernels, which then do all of it in one call.
 
     Returns the mean losses by TensorBoard tag.
     """
     steps, size = len(batch.inputs), settings.batch_size
     used = steps // size * size
+    orders = [generator.order(steps)[:used] for _ in range(settings.num_epoch)]
+    if fused is not None and used > 0:
+        target = batch.target
+        policy, value = fused.update(
+            Experience(batch.inputs, *target.actions, *target[1:]),
+            optimizer.adam_state(),
+            torch.cat(orders),
+            batch_size=size,
+            learning_rate=schedules.learning_rate,
+            epsilon=schedules.epsilon,
+            beta=schedules.beta,
+            value_clipping=settings.value_clipping,
+        )
+        optimizer.count(len(policy))
+        return _mean_losses(policy, value)
     policy_losses: list[Tensor] = []
     value_losses: list[Tensor] = []
-    for _ in range(settings.num_epoch):
-        order = torch.randperm(steps, generator=generator, device=generator.device).to(batch.inputs.device)
-        shuffled = batch.rows(order[:used])
+    for order in orders:
+        shuffled = batch.rows(order.to(batch.inputs.device))
         for start in range(0, used, size):
             minibatch = shuffled.rows(slice(start, start + size))
             heads, tape = network.forward_with_tape(minibatch.inputs)
@@ -128,9 +159,9 @@ def update(
             optimizer.step(schedules.learning_rate)
             policy_losses.append(losses.policy)
             value_losses.append(losses.value)
-    if not policy_losses:
-        return {}
-    return {
-        "Losses/Policy Loss": float(torch.stack(policy_losses).abs().mean()),  # without signs, as ML-Agents shows it
-        "Losses/Value Loss": float(torch.stack(value_losses).mean()),
-    }
+    return _mean_losses(torch.stack(policy_losses), torch.stack(value_losses)) if policy_losses else {}
+
+
+def _mean_losses(policy: Tensor, value: Tensor) -> dict[str, float]:
+    # Without the signs of the policy losses, as ML-Agents shows them.
+    return {"Losses/Policy Loss": float(policy.abs().mean()), "Losses/Value Loss": float(value.mean())}

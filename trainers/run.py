@@ -175,6 +175,7 @@ class Run:
             seed=self._seed,
             device=self._device,
             training=self._training,
+            backend=self._config.torch_settings.backend,
         )
         keeper = CheckpointKeeper(self._folder, name, settings.keep_checkpoints)
         self._console.info(f"Connected new brain: {full_name}")

@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Categorical, Normal
 
 from trainers.distributions import Actions, entropy, for_environment, log_prob, masked_log_probs, sample
+from trainers.kernels.philox import Philox
 
 AGENTS = 5
 
@@ -54,7 +55,7 @@ def test_hybrid_log_probabilities_are_continuous_ones_first(generator: torch.Gen
 def test_samples_come_with_their_log_probabilities(generator: torch.Generator, deterministic: bool) -> None:
     mean, log_sigma = normals(generator, AGENTS, 2), normals(generator, 2)
     branches = masked_log_probs([normals(generator, AGENTS, 4), normals(generator, AGENTS, 2)], None)
-    actions, log_probs = sample(mean, log_sigma, branches, generator, deterministic=deterministic)
+    actions, log_probs = sample(mean, log_sigma, branches, Philox(1), deterministic=deterministic)
     torch.testing.assert_close(log_probs, log_prob(mean, log_sigma, branches, actions))
 
 
@@ -78,10 +79,10 @@ def test_forbidden_actions_are_never_drawn(generator: torch.Generator) -> None:
     allowed = torch.tensor([[False, True, True, True, False]]).repeat(draws, 1)
     branches = masked_log_probs(logits, allowed)
     for deterministic in (False, True):
-        actions, _ = sample(None, None, branches, generator, deterministic=deterministic)
+        actions, _ = sample(None, None, branches, Philox(1), deterministic=deterministic)
         assert not (actions.discrete[:, 0] == 0).any()
         assert (actions.discrete[:, 1] == 0).all()
-    actions, log_probs = sample(None, None, branches, generator, deterministic=False)
+    actions, log_probs = sample(None, None, branches, Philox(1), deterministic=False)
     share = (actions.discrete[:, 0] == 2).float().mean().item()
     assert share == pytest.approx(math.e / (1 + math.e), abs=0.02)
     torch.testing.assert_close(log_probs[:, 1], torch.zeros(draws))
@@ -100,25 +101,24 @@ def test_masks_make_no_gradient_and_no_entropy_of_what_is_forbidden() -> None:
 
 def test_an_agent_that_may_do_nothing_still_gets_a_valid_action(generator: torch.Generator) -> None:
     branches = masked_log_probs([torch.zeros(1000, 3)], torch.zeros(1000, 3, dtype=torch.bool))
-    actions, log_probs = sample(None, None, branches, generator, deterministic=False)
+    actions, log_probs = sample(None, None, branches, Philox(1), deterministic=False)
     assert set(actions.discrete[:, 0].tolist()) == {0, 1, 2}
     assert torch.isfinite(log_probs).all()
 
 
 def test_continuous_samples_have_the_mean_and_deviation_asked_for(generator: torch.Generator) -> None:
     mean, log_sigma = torch.tensor([[1.0, -2.0]]).repeat(50_000, 1), torch.tensor([0.0, math.log(0.5)])
-    actions, _ = sample(mean, log_sigma, [], generator, deterministic=False)
+    actions, _ = sample(mean, log_sigma, [], Philox(1), deterministic=False)
     torch.testing.assert_close(actions.continuous.mean(0), torch.tensor([1.0, -2.0]), atol=0.02, rtol=0)
     torch.testing.assert_close(actions.continuous.std(0), torch.tensor([1.0, 0.5]), atol=0.02, rtol=0)
-    actions, _ = sample(mean, log_sigma, [], generator, deterministic=True)
+    actions, _ = sample(mean, log_sigma, [], Philox(1), deterministic=True)
     assert torch.equal(actions.continuous, mean)
 
 
 def test_samples_repeat_with_the_generator() -> None:
     mean, branches = torch.zeros(4, 2), masked_log_probs([torch.zeros(4, 9)], None)
     first, second, other = (
-        sample(mean, torch.zeros(2), branches, torch.Generator().manual_seed(seed), deterministic=False)[0]
-        for seed in (1, 1, 2)
+        sample(mean, torch.zeros(2), branches, Philox(seed), deterministic=False)[0] for seed in (1, 1, 2)
     )
     assert torch.equal(first.continuous, second.continuous)
     assert torch.equal(first.discrete, second.discrete)

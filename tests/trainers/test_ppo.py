@@ -12,6 +12,7 @@ from torch.distributions import Categorical, Normal
 from trainers import ppo
 from trainers.config import Hyperparameters, NetworkSettings
 from trainers.distributions import Actions
+from trainers.kernels.philox import Philox
 from trainers.losses import Target
 from trainers.networks import ActorCritic
 
@@ -78,7 +79,7 @@ def update(
     seed: int = 1,
 ) -> tuple[dict[str, float], ppo.Optimizer]:
     optimizer = ppo.Optimizer(network)
-    generator = torch.Generator().manual_seed(seed)
+    generator = Philox(seed)
     return ppo.update(network, optimizer, batch, hyperparameters, schedules, generator), optimizer
 
 
@@ -212,13 +213,13 @@ def test_an_optimizer_goes_on_from_its_state() -> None:
     batch = random_batch(40, 2)
     straight = make_network(2)
     optimizer = ppo.Optimizer(straight)
-    ppo.update(straight, optimizer, batch, settings(), SCHEDULES, torch.Generator().manual_seed(1))
+    ppo.update(straight, optimizer, batch, settings(), SCHEDULES, Philox(1))
     resumed = make_network(2)
     other = ppo.Optimizer(resumed)
     resumed.load_state_dict(straight.state_dict())
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for network, each in ((straight, optimizer), (resumed, other)):
-        ppo.update(network, each, batch, settings(), SCHEDULES, torch.Generator().manual_seed(2))
+        ppo.update(network, each, batch, settings(), SCHEDULES, Philox(2))
     for name, tensor in straight.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
 
