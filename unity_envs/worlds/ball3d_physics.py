@@ -250,7 +250,7 @@ def advance(
     """Act and simulate for up to `ticks` ticks, no further than the first in which an episode ends; returns how many.
 
     `turns` [agents, 4] as of set_turns. Assigns `rewards` [agents], marks `ended` [agents]: 1 failed, 2 out of time;
-    adds to `step_counts` [agents]. An agent whose episode ended stays as it was at the end, without this tick's physics.
+    adds to `step_counts` [agents]. An agent whose episode ended stays as it was then, without this tick's physics.
     """
     for tick in range(1, ticks + 1):
         ends = 0
