@@ -97,7 +97,8 @@ def _integers(values: Any) -> NDArray[np.int32]:
 
 def check_finite(values: FloatArray, what: str, name: str, agent_ids: Sequence[int] | NDArray[np.int32]) -> None:
     """Raises InvalidObservationError that names all three if any of `values` [agents, ...] is NaN or infinite."""
-    if np.isfinite(values).all():
+    # A sum of squares is finite only if all of them are; it may overflow where they are not.
+    if math.isfinite(np.vdot(values, values)) or np.isfinite(values).all():
         return
     rows = values.reshape(len(agent_ids), -1)
     worst = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])

@@ -157,7 +157,7 @@ class UnityEnvironment(SteppedEnvironment):
 
     def send_reset(self) -> None:
         """The first half of `reset`."""
-        self._actions.clear()
+        self._forget_actions()
         self._send(COMMAND_RESET)
 
     def send_step(self) -> None:
@@ -172,7 +172,7 @@ class UnityEnvironment(SteppedEnvironment):
 
         After an error in the player's message the next step has to be a reset, and `step` makes it one.
         """
-        self._actions.clear()
+        self._forget_actions()
         self._steps = {}
         self._needs_reset = True
         data = self._receive(self._timeout, self._describe_silence)

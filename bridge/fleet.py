@@ -64,6 +64,9 @@ class Fleet:
 
     def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
         """`action`: one row for each row of the behavior's decisions in the last steps, else UnityActionException."""
+        if len(self.environments) == 1:
+            self.environments[0].set_actions(behavior_name, action)
+            return
         waiting = sum(len(steps[behavior_name][0]) for steps in self._received if behavior_name in steps)
         if len(action.continuous) != waiting:
             raise UnityActionException(
@@ -92,6 +95,12 @@ class Fleet:
         joined = {}
         for name in dict.fromkeys(name for steps in received for name in steps):
             parts = [(player, *steps[name]) for player, steps in enumerate(received) if name in steps]
+            if len(received) == 1:
+                _, decisions, terminals = parts[0]
+                joined[name] = FleetSteps(
+                    decisions, terminals, np.zeros(len(decisions), np.int64), np.zeros(len(terminals), np.int64)
+                )
+                continue
             joined[name] = FleetSteps(
                 _join_decisions([decisions for _, decisions, _ in parts]),
                 _join_terminals([terminals for _, _, terminals in parts]),

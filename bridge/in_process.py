@@ -34,7 +34,7 @@ class InProcessEnvironment(SteppedEnvironment):
 
     def send_reset(self) -> None:
         """Simulates until the first decisions."""
-        self._actions.clear()
+        self._forget_actions()
         self._send_side_channels()
         self._next = self._live_world().reset()
 
@@ -51,7 +51,7 @@ class InProcessEnvironment(SteppedEnvironment):
     def receive_steps(self) -> Steps:
         """What the first half has simulated."""
         self._specs.update(self._live_world().behavior_specs)
-        self._actions.clear()
+        self._forget_actions()
         self._steps = {}
         self._needs_reset = True  # unless everything is right
         steps: Steps = {}

@@ -13,14 +13,15 @@ from bridge.exceptions import UnityActionException
 class SteppedEnvironment(BaseEnv):
     """A `BaseEnv` whose step is made of two halves, so that many players can work at the same time.
 
-    A subclass implements `send_reset`, `send_step`, `receive_steps` (which sets `_steps`, adds to `_specs` and clears
-    `_actions`) and `close`.
+    A subclass implements `send_reset`, `send_step`, `receive_steps` (which sets `_steps`, adds to `_specs` and calls
+    `_forget_actions`) and `close`.
     """
 
     def __init__(self) -> None:
         self._specs: dict[str, BehaviorSpec] = {}
         self._steps: Steps = {}
         self._actions: dict[str, ActionTuple] = {}
+        self._own_actions: set[str] = set()  # behaviors whose actions are arrays of our own
 
     @abstractmethod
     def send_reset(self) -> None:
@@ -58,15 +59,15 @@ class SteppedEnvironment(BaseEnv):
     def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
         """`action`: continuous float32 [agents, size], discrete int32 [agents, branches].
 
-        Rows are those of the decision steps. Raises UnityActionException for an unknown behavior and for other shapes.
+        Rows are those of the decision steps. The arrays are not copied: they are to stay as they are until the step.
+        Raises UnityActionException for an unknown behavior and for other shapes.
         """
         spec = self._spec(behavior_name)
         decisions = self._steps.get(behavior_name)
         if decisions is None:
             return
-        checked = spec.action_spec._validate_action(action, len(decisions[0]), behavior_name)
-        # A copy, since set_action_for_agent writes into it.
-        self._actions[behavior_name] = ActionTuple(checked.continuous.copy(), checked.discrete.copy())
+        self._actions[behavior_name] = spec.action_spec._validate_action(action, len(decisions[0]), behavior_name)
+        self._own_actions.discard(behavior_name)
 
     def set_action_for_agent(self, behavior_name: str, agent_id: int, action: ActionTuple) -> None:
         """The same for one agent: continuous [1, size], discrete [1, branches]. The others keep theirs, or zeros."""
@@ -77,8 +78,10 @@ class SteppedEnvironment(BaseEnv):
             raise UnityActionException(
                 f"agent {agent_id} of behavior '{behavior_name}' did not ask for a decision in this step"
             )
-        if behavior_name not in self._actions:
-            self._actions[behavior_name] = spec.empty_action(len(decisions))
+        if behavior_name not in self._own_actions:  # those that were set belong to the caller
+            actions = self._actions.get(behavior_name) or spec.empty_action(len(decisions))
+            self._actions[behavior_name] = ActionTuple(actions.continuous.copy(), actions.discrete.copy())
+            self._own_actions.add(behavior_name)
         row = decisions.agent_id_to_index[agent_id]
         if spec.continuous_size > 0:
             self._actions[behavior_name].continuous[row] = action.continuous[0]
@@ -90,6 +93,10 @@ class SteppedEnvironment(BaseEnv):
         spec = self._spec(behavior_name)
         steps = self._steps.get(behavior_name)
         return steps if steps is not None else (DecisionSteps.empty(spec), TerminalSteps.empty(spec))
+
+    def _forget_actions(self) -> None:
+        self._actions.clear()
+        self._own_actions.clear()
 
     def _action(self, behavior_name: str) -> ActionTuple:
         """The actions set for the waiting agents of a behavior, zeros where none were set."""

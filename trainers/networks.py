@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.config import NetworkSettings
 from trainers.losses import Heads
+from trainers.rollout_loops import take_in
 
 # Standard deviations of ML-Agents' initialisation: gain of a linear layer, scaled down for the heads so that a fresh
 # policy is near neutral.
@@ -47,13 +48,23 @@ class Normalizer(nn.Module):
         Welford's update (Technometrics 4, 1962) for a batch, as ML-Agents computes it.
         """
         self.steps += len(observations)
+        if observations.device.type == "cpu":
+            self._take_in(observations)
+            return
         to_old_mean = observations - self.mean
         self.mean += (to_old_mean / self.steps).sum(0)
         self.variance_sum += ((observations - self.mean) * to_old_mean).sum(0)
         self._rescale()
 
     def _rescale(self) -> None:
-        self.scale.copy_(torch.sqrt(self.steps / self.variance_sum))
+        if self.scale.device.type == "cpu":
+            self._take_in(self.mean.new_empty(0, len(self.mean)))  # nothing new: the same rounding as in an update
+        else:
+            self.scale.copy_(torch.sqrt(self.steps / self.variance_sum))
+
+    def _take_in(self, observations: Tensor) -> None:
+        arrays = (observations, self.mean, self.variance_sum, self.scale)
+        take_in(*(array.numpy() for array in arrays), float(self.steps))
 
 
 def _linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:

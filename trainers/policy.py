@@ -50,7 +50,6 @@ class Policy:
             columns["allowed"] = (sum(int(size) for size in self._spec.discrete_branches), np.bool_)
         return columns
 
-    @torch.inference_mode()
     def act(self, decisions: DecisionSteps) -> tuple[ActionTuple, dict[str, NDArray[Any]]]:
         """Actions for the player, and the columns to store [agents, size]."""
         columns: dict[str, NDArray[Any]] = {}
@@ -69,7 +68,16 @@ class Policy:
             self._entropy = acted.entropy
             columns |= {"continuous": acted.continuous, "discrete": acted.discrete, "log_probs": acted.log_probs}
             return ActionTuple(acted.continuous_for_player, acted.discrete_for_player), columns
-        mean, log_sigma, branches = self._distribution(decisions.obs, allowed)
+        return self._act_in_torch(decisions.obs, allowed, columns), columns
+
+    @torch.inference_mode()
+    def _act_in_torch(
+        self,
+        observations: list[NDArray[np.float32]],
+        allowed: NDArray[np.bool_] | None,
+        columns: dict[str, NDArray[Any]],
+    ) -> ActionTuple:
+        mean, log_sigma, branches = self._distribution(observations, allowed)
         actions, log_probs = sample(mean, log_sigma, branches, self._generator, deterministic=self._deterministic)
         columns["continuous"] = actions.continuous.cpu().numpy()
         columns["discrete"] = actions.discrete.cpu().numpy()
@@ -78,12 +86,14 @@ class Policy:
             for_environment(actions.continuous).cpu().numpy(), columns["discrete"].astype(np.int32)
         )
         self._acted = (log_sigma, branches)
-        return for_player, columns
+        return for_player
 
-    @torch.inference_mode()
     def entropy(self) -> float:
         """Mean entropy of the distribution that `act` drew from last; the players need not wait for it."""
-        return self._entropy if self._fused is not None else float(entropy(*self._acted))
+        if self._fused is not None:
+            return self._entropy
+        with torch.inference_mode():
+            return float(entropy(*self._acted))
 
     def _distribution(
         self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
@@ -95,13 +105,13 @@ class Policy:
         mask = None if allowed is None else torch.from_numpy(allowed).to(self._device)
         return mean, actor.log_sigma if mean is not None else None, masked_log_probs(logits, mask)
 
-    @torch.inference_mode()
     def values(self, observations: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         """The critic's values [steps, signals] of observations [steps, *shape]."""
         if self._fused is not None:
             return self._fused.values(observations)
-        values = self.network.values([torch.from_numpy(observation).to(self._device) for observation in observations])
-        return values.cpu().numpy()
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(observation).to(self._device) for observation in observations]
+            return self.network.values(tensors).cpu().numpy()
 
     @torch.inference_mode()
     def deterministic_actions(

@@ -5,6 +5,7 @@ ended, or it reached the time horizon) leaves it as part of a `CutTrajectories`;
 until the update. All agents at once, no loop over them.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from mlagents_envs.base_env import BehaviorSpec, DecisionSteps, TerminalSteps
 from numpy.typing import NDArray
 
+from trainers import rollout_loops as loops
+
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _FIRST_CAPACITY = 64  # steps a slot has room for at first; doubled as trajectories grow, up to the time horizon
 _GREATEST_KEY = np.iinfo(np.int64).max
-_FORGOTTEN_KEYS = 1024  # so many agents without a slot are remembered before they are cleared away
 
 
 @dataclass
@@ -48,28 +50,24 @@ class Episodes:
 class OpenTrajectories:
     """Trajectories that agents are in the middle of.
 
-    Slots are given out as agents appear and taken back when their episode ends.
+    Slots are given out as agents appear; those of agents without an episode are taken back when others need them.
     """
 
     def __init__(self, spec: BehaviorSpec, time_horizon: int, columns: dict[str, tuple[int, Any]]) -> None:
         """`columns`: what the policy stores with each action: name to (size, dtype)."""
         self._horizon = time_horizon
-        # Agent ids may be any number, so agents are found by bisection: sorted keys beside their slots, -1 for none.
+        # Agent ids may be any number, so agents are found by bisection: sorted keys beside their slots.
         # The last key is greater than every agent's, so that a search always ends inside.
         self._keys = np.array([_GREATEST_KEY])
         self._key_slots = np.array([-1])
         self._free: list[int] = []
-        self._slots = 0
         self._capacity = min(time_horizon, _FIRST_CAPACITY)
-        self._observation_shapes = [tuple(observation.shape) for observation in spec.observation_specs]
-        self._observations = [np.zeros((0, self._capacity, *s), np.float32) for s in self._observation_shapes]
+        self._shapes = [tuple(observation.shape) for observation in spec.observation_specs]
+        self._observations = [np.zeros((0, self._capacity, math.prod(s)), np.float32) for s in self._shapes]
         self._columns = {name: np.zeros((0, self._capacity, size), kind) for name, (size, kind) in columns.items()}
-        self._rewards = np.zeros((0, self._capacity), np.float32)
-        self._length = np.zeros(0, np.int64)  # finished steps
-        self._pending = np.zeros(0, np.bool_)  # an action was taken and its reward is not known yet
-        self._episode_reward = np.zeros(0, np.float64)  # long sums: 1000 rewards of 0.1 are to be 100
-        self._episode_group_reward = np.zeros(0, np.float64)
-        self._episode_length = np.zeros(0, np.int64)
+        self._rewards = np.zeros((0, self._capacity, 1), np.float32)
+        self._counts = np.zeros((0, 3), np.int64)  # columns as in rollout_loops
+        self._sums = np.zeros((0, 2))  # float64: 1000 rewards of 0.1 are to be 100
 
     # ---- what the loop calls ----
 
@@ -80,19 +78,27 @@ class OpenTrajectories:
 
         Agents that never acted are left out.
         """
-        keys = _keys_of(players, terminals.agent_id)
-        slots = self._lookup(keys)
-        known = slots >= 0
-        known[known] = self._pending[slots[known]]
-        rows = np.flatnonzero(known)
-        if len(rows) == 0:
+        count = len(terminals.agent_id)
+        slots, rows = np.empty(count, np.int64), np.empty(count, np.int64)
+        acted = loops.end_agents(
+            self._keys,
+            self._key_slots,
+            players,
+            terminals.agent_id,
+            terminals.reward,
+            terminals.group_reward,
+            slots,
+            rows,
+            self._counts,
+            self._sums,
+            self._rewards,
+        )
+        if acted == 0:
             return None, None
-        slots = slots[rows]
-        self._finish_step(slots, terminals.reward[rows], terminals.group_reward[rows])
+        slots, rows = slots[:acted], rows[:acted]
         cut = self._cut(slots, [observation[rows] for observation in terminals.obs], ~terminals.interrupted[rows])
-        episodes = Episodes(self._episode_reward[slots], self._episode_group_reward[slots], self._episode_length[slots])
-        self._key_slots[np.searchsorted(self._keys, keys[rows])] = -1
-        self._free.extend(slots.tolist())
+        sums = self._sums[slots]
+        episodes = Episodes(sums[:, 0], sums[:, 1], self._counts[slots, loops.EPISODE_LENGTH])
         self._clear_episode(slots)
         return cut, episodes
 
@@ -103,36 +109,33 @@ class OpenTrajectories:
 
         Returns the agents' slots and what reached the time horizon.
         """
-        slots = self._assign(_keys_of(players, decisions.agent_id))
-        rows = np.flatnonzero(self._pending[slots])
-        if len(rows) == 0:
+        slots = np.empty(len(decisions.agent_id), np.int64)
+        missing, full = self._continue(players, decisions, slots)
+        if missing:
+            self._give_slots(_keys_of(players, decisions.agent_id), slots)
+            _, full = self._continue(players, decisions, slots)
+        if not full:
             return slots, None
-        self._finish_step(slots[rows], decisions.reward[rows], decisions.group_reward[rows])
-        rows = rows[self._length[slots[rows]] >= self._horizon]
-        if len(rows) == 0:
-            return slots, None
-        full = slots[rows]
+        rows = np.flatnonzero(self._counts[slots, loops.LENGTH] >= self._horizon)
         next_observations = [observation[rows] for observation in decisions.obs]
-        return slots, self._cut(full, next_observations, np.zeros(len(rows), np.bool_))
+        return slots, self._cut(slots[rows], next_observations, np.zeros(len(rows), np.bool_))
 
     def store(self, slots: Integers, observations: list[Floats], columns: dict[str, NDArray[Any]]) -> None:
         """Notes what the agents saw and did; `observations` [agents, *shape], `columns` [agents, size]."""
-        at = self._length[slots]
-        if len(at) and at.max() >= self._capacity:
+        at = np.empty(len(slots), np.int64)
+        if loops.act(slots, self._counts, at) >= self._capacity:
             self._grow_capacity()
         for stored, values in zip(self._observations, observations, strict=True):
-            stored[slots, at] = values
-        for name, values in columns.items():
-            self._columns[name][slots, at] = values
-        self._pending[slots] = True
+            loops.scatter(values if values.ndim == 2 else values.reshape(len(slots), -1), slots, at, stored)
+        for name, stored in self._columns.items():
+            if stored.shape[2]:
+                loops.scatter(columns[name], slots, at, stored)
 
     def forget_player(self, player: int) -> None:
         """Drops the trajectories of a player that was reset or restarted."""
-        at = np.flatnonzero((self._keys >> 32 == player) & (self._key_slots >= 0))
-        slots = self._key_slots[at]
-        self._clear_episode(slots)
-        self._free.extend(slots.tolist())
-        self._key_slots[at] = -1
+        leaving = self._keys >> 32 == player
+        leaving[-1] = False
+        self._free_slots(leaving)
 
     def state(self) -> dict[str, Any]:
         """Everything, to be continued by `load_state`."""
@@ -151,81 +154,85 @@ class OpenTrajectories:
         self._columns = dict(state["columns"])
         self._free = list(state["free"])
         self._capacity = state["capacity"]
-        self._slots = len(self._length)
 
     # ---- below: one thing each ----
 
-    def _lookup(self, keys: Integers) -> Integers:
-        """Slots of agents, -1 where they have none."""
-        at = np.searchsorted(self._keys, keys)
-        return np.where(self._keys[at] == keys, self._key_slots[at], -1)
+    def _continue(self, players: Integers, decisions: DecisionSteps, slots: Integers) -> tuple[int, int]:
+        counts: tuple[int, int] = loops.continue_agents(
+            self._keys,
+            self._key_slots,
+            players,
+            decisions.agent_id,
+            decisions.reward,
+            decisions.group_reward,
+            self._horizon,
+            slots,
+            self._counts,
+            self._sums,
+            self._rewards,
+        )
+        return counts
 
-    def _assign(self, keys: Integers) -> Integers:
-        """Slots of agents; those that have none get a free one."""
-        at = np.searchsorted(self._keys, keys)
-        known = self._keys[at] == keys
-        slots = np.where(known, self._key_slots[at], -1)
-        new = np.flatnonzero(slots < 0)
-        if len(new):
-            if len(self._free) < len(new):
-                self._grow_slots(len(new) - len(self._free))
-            slots[new] = [self._free.pop() for _ in range(len(new))]
-            if not known.all():  # most agents begin their next episode under the same id
-                self._add_keys(keys[new])
-                at = np.searchsorted(self._keys, keys)
-            self._key_slots[at[new]] = slots[new]
-        return slots
+    def _give_slots(self, keys: Integers, slots: Integers) -> None:
+        """Free slots for the agents whose entry in `slots` is -1."""
+        new = np.sort(keys[slots < 0])
+        if len(self._free) < len(new):
+            self._free_slots(self._idle(slots))
+        if len(self._free) < len(new):
+            self._grow_slots(len(new) - len(self._free))
+        given = [self._free.pop() for _ in range(len(new))]
+        at = np.searchsorted(self._keys, new)
+        self._keys, self._key_slots = np.insert(self._keys, at, new), np.insert(self._key_slots, at, given)
 
-    def _add_keys(self, keys: Integers) -> None:
-        added = np.setdiff1d(keys, self._keys)
-        if len(self._keys) + len(added) > 2 * self._slots + _FORGOTTEN_KEYS:  # agents that have left for good
-            kept = self._key_slots >= 0
-            kept[-1] = True
-            self._keys, self._key_slots = self._keys[kept], self._key_slots[kept]
-            added = np.setdiff1d(keys, self._keys)
-        at = np.searchsorted(self._keys, added)
-        self._keys = np.insert(self._keys, at, added)
-        self._key_slots = np.insert(self._key_slots, at, -1)
+    def _idle(self, needed: Integers) -> NDArray[np.bool_]:
+        """Which keys are of agents that are in no episode, apart from those of the slots `needed`."""
+        slots = self._key_slots[:-1]
+        counts = self._counts[slots]
+        idle = (counts[:, loops.PENDING] == 0) & (counts[:, loops.EPISODE_LENGTH] == 0) & ~np.isin(slots, needed)
+        return np.append(idle, False)
 
-    def _finish_step(self, slots: Integers, rewards: Floats, group_rewards: Floats) -> None:
-        self._rewards[slots, self._length[slots]] = rewards + group_rewards
-        self._length[slots] += 1
-        self._pending[slots] = False
-        self._episode_reward[slots] += rewards
-        self._episode_group_reward[slots] += group_rewards
-        self._episode_length[slots] += 1
+    def _free_slots(self, leaving: NDArray[np.bool_]) -> None:
+        """Takes the slots of these keys back."""
+        slots = self._key_slots[leaving]
+        self._clear_episode(slots)
+        self._free.extend(slots.tolist())
+        self._keys, self._key_slots = self._keys[~leaving], self._key_slots[~leaving]
 
     def _cut(self, slots: Integers, next_observations: list[Floats], terminated: NDArray[np.bool_]) -> CutTrajectories:
-        lengths = self._length[slots]
-        slot = np.repeat(slots, lengths)
-        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        time = np.arange(len(slot)) - starts
-        self._length[slots] = 0
-        return CutTrajectories(
-            observations=[stored[slot, time] for stored in self._observations],
-            columns={name: stored[slot, time] for name, stored in self._columns.items()},
-            rewards=self._rewards[slot, time],
+        lengths = self._counts[slots, loops.LENGTH]
+        steps = int(lengths.sum())
+
+        def gathered(stored: NDArray[Any]) -> NDArray[Any]:
+            values = np.empty((steps, stored.shape[2]), stored.dtype)
+            loops.gather(stored, slots, lengths, values)
+            return values
+
+        cut = CutTrajectories(
+            observations=[
+                gathered(stored).reshape(steps, *shape)
+                for stored, shape in zip(self._observations, self._shapes, strict=True)
+            ],
+            columns={name: gathered(stored) for name, stored in self._columns.items()},
+            rewards=gathered(self._rewards)[:, 0],
             lengths=lengths,
             next_observations=next_observations,
             terminated=terminated,
         )
+        self._counts[slots, loops.LENGTH] = 0
+        return cut
 
     def _clear_episode(self, slots: Integers) -> None:
-        self._pending[slots] = False
-        self._length[slots] = 0
-        self._episode_reward[slots] = 0.0
-        self._episode_group_reward[slots] = 0.0
-        self._episode_length[slots] = 0
+        self._counts[slots] = 0
+        self._sums[slots] = 0.0
 
     def _grow_slots(self, at_least: int) -> None:
-        more = max(at_least, self._slots)
-        for name in ("rewards", "length", "pending", "episode_reward", "episode_group_reward", "episode_length"):
-            old = getattr(self, f"_{name}")
-            setattr(self, f"_{name}", np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
+        slots = len(self._counts)
+        more = max(at_least, slots)
+        for name in ("rewards", "counts", "sums"):
+            setattr(self, f"_{name}", _more_rows(getattr(self, f"_{name}"), more))
         self._observations = [_more_rows(stored, more) for stored in self._observations]
         self._columns = {name: _more_rows(stored, more) for name, stored in self._columns.items()}
-        self._free.extend(range(self._slots + more - 1, self._slots - 1, -1))
-        self._slots += more
+        self._free.extend(range(slots + more - 1, slots - 1, -1))
 
     def _grow_capacity(self) -> None:
         capacity = min(2 * self._capacity, self._horizon)
@@ -235,16 +242,7 @@ class OpenTrajectories:
         self._capacity = capacity
 
 
-_STATE_ARRAYS = (
-    "keys",
-    "key_slots",
-    "rewards",
-    "length",
-    "pending",
-    "episode_reward",
-    "episode_group_reward",
-    "episode_length",
-)
+_STATE_ARRAYS = ("keys", "key_slots", "rewards", "counts", "sums")
 
 
 def _keys_of(players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
@@ -257,7 +255,7 @@ def _more_rows(array: NDArray[Any], more: int) -> NDArray[Any]:
 
 
 def _more_columns(array: NDArray[Any], capacity: int) -> NDArray[Any]:
-    grown = np.zeros((array.shape[0], capacity, *array.shape[2:]), array.dtype)
+    grown = np.zeros((array.shape[0], capacity, array.shape[2]), array.dtype)
     grown[:, : array.shape[1]] = array
     return grown
 
