@@ -46,6 +46,7 @@ class BehaviorTrainer:
         device: torch.device,
         training: bool,
         backend: Backend = "auto",
+        threads: int = 1,
     ) -> None:
         _refuse_unsupported(name, spec, settings.network_settings.goal_conditioning_type)
         self.name = name
@@ -63,7 +64,7 @@ class BehaviorTrainer:
             spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
         ).to(device)
         self._optimizer = ppo.Optimizer(network)
-        self._fused = fuse(network, self._optimizer, device=device, backend=backend, threads=2)
+        self._fused = fuse(network, self._optimizer, device=device, backend=backend, threads=threads)
         self.policy = Policy(
             spec,
             network,

@@ -228,6 +228,7 @@ class CheckpointSettings(Section):
 class TorchSettings(Section):
     device: str | None = None
     backend: Literal["auto", "openmined", "torch"] = "auto"
+    threads: Positive | None = None  # of torch and of the kernels; None: by the number of cores
 
     @field_validator("device")
     @classmethod

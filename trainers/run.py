@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import types
 from collections.abc import Iterator
@@ -176,6 +177,7 @@ class Run:
             device=self._device,
             training=self._training,
             backend=self._config.torch_settings.backend,
+            threads=self._config.torch_settings.threads or min(os.cpu_count() or 1, 2),
         )
         keeper = CheckpointKeeper(self._folder, name, settings.keep_checkpoints)
         self._console.info(f"Connected new brain: {full_name}")

@@ -154,7 +154,8 @@ def _train(
     from trainers.run import Run
 
     device = _device(config.torch_settings.device)
-    torch.set_num_threads(max(min(torch.get_num_threads() // 2, 4), 1))
+    threads = config.torch_settings.threads or max(min(torch.get_num_threads() // 2, 4), 1)
+    torch.set_num_threads(threads)
     training = Run(
         config,
         fleet,
