@@ -95,10 +95,14 @@ def _integers(values: Any) -> NDArray[np.int32]:
     return np.fromiter(values, dtype=np.int32)
 
 
+def _all_finite(values: FloatArray) -> bool:
+    # The sum of their squares is infinite or NaN if any of them is; it also is where the sum overflows.
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+
+
 def check_finite(values: FloatArray, what: str, name: str, agent_ids: Sequence[int] | NDArray[np.int32]) -> None:
     """Raises InvalidObservationError that names all three if any of `values` [agents, ...] is NaN or infinite."""
-    # A sum of squares is finite only if all of them are; it may overflow where they are not.
-    if math.isfinite(np.vdot(values, values)) or np.isfinite(values).all():
+    if _all_finite(values):
         return
     rows = values.reshape(len(agent_ids), -1)
     worst = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
@@ -115,6 +119,8 @@ def check_steps(name: str, spec: BehaviorSpec, decisions: DecisionSteps, termina
         if len(steps) == 0:
             continue
         for index, observation in enumerate(steps.obs):
+            if _all_finite(observation):
+                continue
             what = f"observation {index} ({spec.observation_specs[index].name or 'no name'})"
             check_finite(observation, what, name, steps.agent_id)
         check_finite(steps.reward, "the reward", name, steps.agent_id)
