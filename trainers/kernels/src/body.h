@@ -30,6 +30,7 @@ struct Buffers {
     float* output_gradients;
     float* gradients[2];  // of a layer's sums and of those before
     float* turned;
+    float* turned_weights[MOST_LAYERS];  // of layers with WIDE inputs
 
     // `training` false: without what only the backward pass needs; layers then take turns in two buffers.
     Buffers(Arena& arena, const Body& body, bool training) {
@@ -53,6 +54,10 @@ struct Buffers {
         output_gradients = training ? arena.take(rows * body.outputs) : nullptr;
         for (float*& gradient : gradients) gradient = training ? arena.take(rows * widest) : nullptr;
         turned = training ? arena.take(rows * widest) : nullptr;
+        for (int64_t index = 1; index < body.layer_count && training; index++) {
+            const Dense& layer = body.layers[index];
+            turned_weights[index] = layer.inputs >= WIDE ? arena.take(layer.inputs * layer.outputs) : nullptr;
+        }
     }
 };
 
@@ -125,7 +130,8 @@ OM_INLINE void multiply_by(float* values, const float* factors, int64_t count) {
     for (int64_t at = 0; at < count; at += LANES) store(values + at, load(values + at) * load(factors + at));
 }
 
-// Writes, or adds to, the gradients of all parameters of a body, given those of its outputs.
+// Writes, or adds to, the gradients of all parameters of a body, given those of its outputs. The chunk that writes is
+// the first one with these parameters.
 static void backward(const Body& body, const float* parameters, const Buffers& buffers, int64_t rows, bool add,
                      float* result) {
     int64_t width = body.layers[body.layer_count - 1].outputs;
@@ -160,16 +166,25 @@ static void backward(const Body& body, const float* parameters, const Buffers& b
         if (index == 0) return;
         width = layer.inputs;
         const int64_t before_height = round_up(width, PANEL);
-        const Left weight = {parameters + layer.weight, 1, layer.inputs, layer.outputs, 0};
+        const float* from = parameters + layer.weight;
+        float* turned_weight = buffers.turned_weights[index];
+        if (turned_weight != nullptr && !add) turn(from, layer.outputs, layer.inputs, turned_weight);
+        const Left weight = turned_weight != nullptr ? Left{turned_weight, layer.outputs, 1, layer.outputs, 0}
+                                                     : Left{from, 1, layer.inputs, layer.outputs, 0};
         const float* slope = buffers.slopes[index - 1];
         for (int64_t first = 0; first < rows; first += PANEL) {
             const int64_t columns = rows - first < PANEL ? rows - first : PANEL;
             float* to = before + first * before_height;
-            multiply_panel<1>(width, layer.outputs, columns, weight, gradient + first * height, Start::zero, nullptr,
-                              to, PANEL, [=](int64_t row, int count) {
-                                  const int64_t at = row * PANEL;
-                                  multiply_by(to + at, slope + first * before_height + at, count * PANEL);
-                              });
+            const auto after = [=](int64_t row, int count) {
+                const int64_t at = row * PANEL;
+                multiply_by(to + at, slope + first * before_height + at, count * PANEL);
+            };
+            if (turned_weight != nullptr)
+                multiply_panel<0>(width, layer.outputs, columns, weight, gradient + first * height, Start::zero,
+                                  nullptr, to, PANEL, after);
+            else
+                multiply_panel<1>(width, layer.outputs, columns, weight, gradient + first * height, Start::zero,
+                                  nullptr, to, PANEL, after);
         }
         float* const swap = gradient;
         gradient = before;

@@ -130,32 +130,51 @@ static void turn_panels(const float* from, int64_t features, int64_t rows, float
     }
 }
 
+// Of a matrix with so long rows the nearest caches keep only a few numbers of one column: products go along its rows
+// (measured with trainers/benchmarks/multiply.py; with it they are no slower than MKL's).
+constexpr int64_t WIDE = 512;
+
+// A matrix [rows, columns] the other way round.
+static void turn(const float* from, int64_t rows, int64_t columns, float* to) {
+    const int64_t whole_rows = rows / LANES * LANES, whole_columns = columns / LANES * LANES;
+    for (int64_t row = 0; row < whole_rows; row += LANES)
+        for (int64_t column = 0; column < whole_columns; column += LANES)
+            transpose_block(from + row * columns + column, columns, to + column * rows + row, rows);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t column = row < whole_rows ? whole_columns : 0; column < columns; column++)
+            to[column * rows + row] = from[row * columns + column];
+}
+
 // weight gradient [outputs, features] += or = sum over rows of gradient (panels, `height` features each, from its row
 // 0 on) times the turned inputs.
 static void multiply_gradient(int64_t outputs, int64_t features, int64_t rows, const float* gradient, int64_t height,
                               const float* turned, bool add, float* result) {
     const int64_t width = round_up(rows, PANEL);
-    const Left left = {gradient, PANEL, 1, PANEL, height * PANEL};
     float edge[TILE_ROWS * PANEL];
-    for (int64_t first = 0; first < features; first += PANEL) {
-        const int64_t columns = features - first < PANEL ? features - first : PANEL;
-        const float* right = turned + first * width;
-        if (columns == PANEL || columns == LANES) {
-            multiply_panel<PANEL>(outputs, rows, columns, left, right, add ? Start::result : Start::zero, nullptr,
-                                  result + first, features, [](int64_t, int) {});
-            continue;
-        }
-        const Tiling tiles(outputs);  // a tile would write beyond the row's end: through a small one beside it
-        for (int64_t index = 0; index < tiles.count; index++) {
-            const int64_t row = tiles.begin(index);
+    const Tiling tiles(outputs);
+    const Start start = add ? Start::result : Start::zero;
+    const int64_t strips = (features + PANEL - 1) / PANEL;
+    const bool along_rows = features >= WIDE;
+    for (int64_t outer = 0; outer < (along_rows ? tiles.count : strips); outer++) {
+        for (int64_t inner = 0; inner < (along_rows ? strips : tiles.count); inner++) {
+            const int64_t index = along_rows ? outer : inner, first = (along_rows ? inner : outer) * PANEL;
+            const int64_t row = tiles.begin(index), columns = features - first < PANEL ? features - first : PANEL;
             const int count = tiles.rows(index);
-            const Left part = {gradient + row * PANEL, PANEL, 1, PANEL, height * PANEL};
-            tile_of<TILE_ROWS, 2, PANEL>(count, part, rows, right, Start::zero, nullptr, edge, PANEL);
-            for (int r = 0; r < count; r++)
-                for (int64_t column = 0; column < columns; column++) {
-                    float* to = result + (row + r) * features + first + column;
-                    *to = (add ? *to : 0.0f) + edge[r * PANEL + column];
-                }
+            const Left left = {gradient + row * PANEL, PANEL, 1, PANEL, height * PANEL};
+            const float* right = turned + first * width;
+            float* to = result + row * features + first;
+            if (columns == PANEL) {
+                tile_of<TILE_ROWS, 2, PANEL>(count, left, rows, right, start, nullptr, to, features);
+            } else if (columns == LANES) {
+                tile_of<TILE_ROWS, 1, PANEL>(count, left, rows, right, start, nullptr, to, features);
+            } else {  // a tile would write beyond the row's end: through a small one beside it
+                tile_of<TILE_ROWS, 2, PANEL>(count, left, rows, right, Start::zero, nullptr, edge, PANEL);
+                for (int r = 0; r < count; r++)
+                    for (int64_t column = 0; column < columns; column++) {
+                        float* one = to + r * features + column;
+                        *one = (add ? *one : 0.0f) + edge[r * PANEL + column];
+                    }
+            }
         }
     }
 }

@@ -2,18 +2,22 @@
 #if defined(OPENMINED_AVX512)
 #define OM_NAMESPACE openmined_avx512
 #define OM_KERNELS kernels_avx512
+#define OM_PRODUCTS products_avx512
 #define OM_NAME "avx512"
 #elif defined(OPENMINED_AVX2)
 #define OM_NAMESPACE openmined_avx2
 #define OM_KERNELS kernels_avx2
+#define OM_PRODUCTS products_avx2
 #define OM_NAME "avx2"
 #else
 #define OM_NAMESPACE openmined_portable
 #define OM_KERNELS kernels_portable
+#define OM_PRODUCTS products_portable
 #define OM_NAME "portable"
 #endif
 
 #include "act.h"
+#include "operators/product.h"
 #include "train.h"
 
 namespace OM_NAMESPACE {
@@ -58,5 +62,7 @@ const Kernels OM_KERNELS = {
     OM_NAMESPACE::multiply_workspace,
     OM_NAMESPACE::multiply,
 };
+
+const ProductKernels OM_PRODUCTS = {OM_NAMESPACE::product_workspace, OM_NAMESPACE::product};
 
 }  // namespace openmined
