@@ -1,4 +1,4 @@
-"""The C side under AddressSanitizer and UndefinedBehaviorSanitizer, by driver.cpp; warnings are errors."""
+"""The C side under AddressSanitizer and UndefinedBehaviorSanitizer, by the two driver.cpp; warnings are errors."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from trainers.kernels import build, instruction_sets
 
-DRIVER = Path(__file__).parent / "driver.cpp"
+DRIVERS = {name: Path(__file__).parent / name / "driver.cpp" for name in (".", "operators")}
 
 
 @pytest.mark.slow
@@ -21,18 +21,18 @@ def test_every_function_runs_clean_on_odd_sizes_and_wrong_arguments(tmp_path: Pa
     flags = ["-O0", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     include = Path(build.__file__).parent / "include"
 
-    def compile_driver() -> str:
-        to = str(tmp_path / "driver.o")
-        command = [*compiler, "-std=c++17", *flags, f"-I{include}", "-c", str(DRIVER), "-o", to]
+    def compile_driver(name: str) -> tuple[str, str]:
+        program = str(tmp_path / ("driver_of_" + name.strip(".")))
+        command = [*compiler, "-std=c++17", *flags, f"-I{include}", "-c", str(DRIVERS[name]), "-o", program + ".o"]
         subprocess.run(command, check=True, timeout=100)
-        return to
+        return program, program + ".o"
 
     with ThreadPoolExecutor(1) as beside:
-        driver = beside.submit(compile_driver)
+        drivers = beside.map(compile_driver, DRIVERS)
         idle = tuple({"avx512", "avx2", "portable"} - set(instruction_sets()))  # this processor cannot run them
-        objects = [*map(str, build.compile_objects(tmp_path, compiler, tuple(flags), idle)), driver.result()]
-    program = str(tmp_path / "driver")
-    subprocess.run([*compiler, *flags, "-pthread", *objects, "-o", program], check=True, timeout=100)
+        objects = [*map(str, build.compile_objects(tmp_path, compiler, tuple(flags), idle))]
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}  # a debugger or container may forbid the leak check
-    done = subprocess.run([program], capture_output=True, text=True, timeout=100, env=environment)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    for program, driver in drivers:
+        subprocess.run([*compiler, *flags, "-pthread", *objects, driver, "-o", program], check=True, timeout=100)
+        done = subprocess.run([program], capture_output=True, text=True, timeout=100, env=environment)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
