@@ -1,7 +1,7 @@
 """Which PPO a behavior runs on: the fused kernels for networks they are made for, else the readable one in torch."""
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -10,38 +10,45 @@ from trainers.kernels import status
 from trainers.networks import ActorCritic
 from trainers.ppo import Optimizer
 
-if TYPE_CHECKING:
-    from trainers.kernels.fused import FusedActorCritic
-
 logger = logging.getLogger(__name__)
 
 Backend = Literal["auto", "openmined", "torch"]
 
 
-def fuse(
-    network: ActorCritic, optimizer: Optimizer, *, device: torch.device, backend: Backend, threads: int
-) -> "FusedActorCritic | None":
-    """The network's fused half, None for plain torch.
+def fuse(network: ActorCritic, optimizer: Optimizer, *, device: torch.device, backend: Backend, threads: int) -> Any:
+    """The network's fused half, a FusedActorCritic for its device; None for plain torch.
+
+    On a GPU "auto" is torch: the CUDA kernels have never run on one, so they are for who asks for them.
 
     Raises UsageError if `backend` insists on the kernels and they cannot be had.
     """
     if backend == "torch":
         return None
-    reason = None
-    if device.type != "cpu":
-        reason = f"the fused PPO runs on cpu, and torch_settings.device is {device}"
-    elif not status().native:
-        reason = status().reason
-    if reason is not None:
+    make: type[Any]
+    if device.type == "cpu":
+        from trainers.kernels.fused import FusedActorCritic as make
+
+        native, reason = status().native, status().reason
+    elif device.type == "cuda" and backend == "openmined":
+        from trainers.kernels.cuda.fused import FusedActorCritic as make
+        from trainers.kernels.cuda.library import status as status_of_cuda
+
+        native, reason = status_of_cuda()
+    elif device.type == "cuda":
+        native = False
+        reason = (
+            f"PPO runs on torch on {device}; torch_settings.backend: openmined has CUDA kernels, never run on a GPU yet"
+        )
+    else:
+        native, reason = False, f"the fused PPO runs on cpu and cuda, and torch_settings.device is {device}"
+    if not native:
         if backend == "openmined":
             raise UsageError(f"torch_settings.backend: openmined: {reason}")
         logger.warning(reason)
         return None
-    from trainers.kernels.fused import FusedActorCritic
-
     actor = network.actor
     normalizers = [(one.mean, one.scale) for one in actor.normalizers] if actor.normalizes else None
-    return FusedActorCritic(
+    return make(
         optimizer.values,
         observation_sizes=actor.sizes,
         actor=list(actor.body),

@@ -132,7 +132,7 @@ def update(
         policy, value = fused.update(
             Experience(batch.inputs, *target.actions, *target[1:]),
             optimizer.adam_state(),
-            torch.cat(orders),
+            torch.cat(orders).to(batch.inputs.device),
             batch_size=size,
             learning_rate=schedules.learning_rate,
             epsilon=schedules.epsilon,

@@ -8,6 +8,7 @@ from trainers.config import NetworkSettings
 from trainers.errors import UsageError
 from trainers.fused_ppo import fuse
 from trainers.kernels import status
+from trainers.kernels.cuda.library import _load
 from trainers.networks import ActorCritic
 from trainers.ppo import Optimizer
 
@@ -29,9 +30,18 @@ def test_torch_can_be_asked_for() -> None:
     assert fuse(network, Optimizer(network), device=torch.device("cpu"), backend="torch", threads=1) is None
 
 
-def test_another_device_runs_in_torch_unless_the_kernels_are_insisted_on() -> None:
+@pytest.mark.parametrize(
+    "device, reason",
+    [("meta", "the fused PPO runs on cpu and cuda, and .* is meta"), ("cuda", "no CUDA kernels: torch sees no GPU")],
+)
+def test_another_device_runs_in_torch_unless_the_kernels_are_insisted_on(
+    device: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    _load.cache_clear()
     network = make_network()
-    optimizer, device = Optimizer(network), torch.device("meta")
-    assert fuse(network, optimizer, device=device, backend="auto", threads=1) is None
-    with pytest.raises(UsageError, match=r"backend: openmined: the fused PPO runs on cpu, and .* is meta"):
-        fuse(network, optimizer, device=device, backend="openmined", threads=1)
+    optimizer = Optimizer(network)
+    assert fuse(network, optimizer, device=torch.device(device), backend="auto", threads=1) is None
+    with pytest.raises(UsageError, match=f"torch_settings.backend: openmined: {reason}"):
+        fuse(network, optimizer, device=torch.device(device), backend="openmined", threads=1)
+    _load.cache_clear()
