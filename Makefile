@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup kernels train test lint proto bench verify-learning verify-environments pictures unity-build tensorboard clean
+.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments pictures unity-build tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -23,6 +23,7 @@ help:
 	@echo "make pictures     draw the README's pictures: each environment untrained beside trained"
 	@echo "make unity-build UNITY=/path/to/Unity ENV=3DBall  build the Unity project, with your Unity"
 	@echo "make kernels      compile the kernels now instead of at first use"
+	@echo "make wheel        build a wheel that carries the compiled kernels, into dist/"
 	@echo "make setup        only make .venv and install into it"
 	@echo "make proto        compile bridge/protos/*.proto anew"
 	@echo "make clean        remove .venv and caches; $(RESULTS)/ stays"
@@ -72,6 +73,10 @@ lint: .venv/.installed-dev
 
 kernels: .venv/.installed
 	@$(BIN)/python -m trainers.kernels.build
+
+wheel: .venv/.installed
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 proto: .venv/.installed-dev
 	@cd bridge/protos && ../../$(BIN)/python -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=descriptor_set.binpb *.proto
