@@ -24,7 +24,7 @@ TOP_LEVEL = {
     *ROOMS,
 }
 MOST_LINES = 400
-SOURCE = {".c", ".cpp", ".cs", ".cu", ".h", ".proto", ".py"}
+SOURCE = {".c", ".cpp", ".cs", ".cu", ".cuh", ".h", ".proto", ".py"}
 
 # What a room, or a part of it, may import of the other rooms: these names of that module; "*" is all of it.
 OTHER_ROOMS = {
@@ -47,6 +47,8 @@ OTHER_ROOMS = {
 FORBIDDEN = {"bridge": {"torch"}, "unity_envs": {"torch"}}
 ONLY = {"trainers.kernels": {"torch", "numpy", "keras", "trainers.kernels"}}
 OPTIONAL = {"gymnasium", "imageio_ffmpeg", "keras", "matplotlib", "mujoco", "optuna", "pettingzoo", "wandb"}
+# A part whose classes are made of an optional package's, and which is itself imported where it is used.
+MADE_OF = {"keras": "trainers.kernels.keras"}
 # The modules of mlagents_envs that work on a current protobuf.
 MLAGENTS_ENVS = {"base_env", "exception", "logging_util", "timers"}
 # Import name to distribution name, where they differ.
@@ -109,7 +111,7 @@ def check_imports(path: str, source: str, declared: Iterable[str]) -> Iterator[s
                 yield f"{where} imports {full}; {package} may only import {', '.join(sorted(allowed))}"
         if top in FORBIDDEN.get(room, ()):
             yield f"{where} imports {full}; {room} never imports {top}"
-        if top in OPTIONAL and at_import:
+        if top in OPTIONAL and at_import and not is_within(module, MADE_OF.get(top, "none")):
             yield f"{where} imports {full} at the top; it is optional, so import it in the function that uses it"
         allowances = [of_place for place, of_place in OTHER_ROOMS.items() if is_within(module, place)]
         rules = [rule for allowance in allowances for rule in allowance.items()]
