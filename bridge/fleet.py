@@ -34,6 +34,7 @@ class Fleet:
         self.environments = list(environments)
         self.waiting = False  # whether a call is waiting for players at this moment
         self._received: list[Steps] = [{} for _ in self.environments]
+        self._zeros = np.zeros(0, np.int64)
 
     @property
     def behavior_specs(self) -> dict[str, BehaviorSpec]:
@@ -92,15 +93,15 @@ class Fleet:
     def join(self, received: list[Steps]) -> dict[str, FleetSteps]:
         """The steps of each player as one batch a behavior."""
         self._received = received
+        if len(received) == 1:
+            nobody = self._first_player
+            return {
+                name: FleetSteps(decisions, terminals, nobody(len(decisions)), nobody(len(terminals)))
+                for name, (decisions, terminals) in received[0].items()
+            }
         joined = {}
         for name in dict.fromkeys(name for steps in received for name in steps):
             parts = [(player, *steps[name]) for player, steps in enumerate(received) if name in steps]
-            if len(received) == 1:
-                _, decisions, terminals = parts[0]
-                joined[name] = FleetSteps(
-                    decisions, terminals, np.zeros(len(decisions), np.int64), np.zeros(len(terminals), np.int64)
-                )
-                continue
             joined[name] = FleetSteps(
                 _join_decisions([decisions for _, decisions, _ in parts]),
                 _join_terminals([terminals for _, _, terminals in parts]),
@@ -108,6 +109,12 @@ class Fleet:
                 np.repeat([player for player, _, _ in parts], [len(terminals) for _, _, terminals in parts]),
             )
         return joined
+
+    def _first_player(self, count: int) -> NDArray[np.int64]:
+        """For steps that are all the first player's. Nobody writes to it, so it is kept."""
+        if count > len(self._zeros):
+            self._zeros = np.zeros(count, np.int64)
+        return self._zeros[:count]
 
 
 def _join(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -79,6 +79,7 @@ class BehaviorTrainer:
         self._experience = ExperienceBuffer(spec, capacity if training else 0, len(self._signals), columns)
         self._noted: list[CutTrajectories] = []
         self._entropy_due = False
+        self._entropies: list[float] = []  # since the last summary
         self._next_summary = settings.summary_freq
         self._rewards_since_update: list[NDArray[np.float64]] = []
         self.episodes = 0
@@ -138,7 +139,7 @@ class BehaviorTrainer:
             self._take_in(cut)
         self._noted.clear()
         if self._entropy_due:
-            self._log("Policy/Entropy", self.policy.entropy())
+            self._entropies.append(self.policy.entropy())
             self._entropy_due = False
 
     def _take_in(self, cut: CutTrajectories) -> None:
@@ -241,6 +242,8 @@ class BehaviorTrainer:
         frequency = self.settings.summary_freq
         at = self.step - self.step % frequency
         self._next_summary = at + frequency
+        self.report.add_array("Policy/Entropy", self._entropies)
+        self._entropies.clear()
         self.last_summary = self.report.write(at, self._training)
         return self.last_summary
 

@@ -51,12 +51,11 @@ class Policy:
         return columns
 
     def act(self, decisions: DecisionSteps) -> tuple[ActionTuple, dict[str, NDArray[Any]]]:
-        """Actions for the player, and the columns to store [agents, size]."""
+        """Actions for the player, and the columns to store [agents, size]; the next call may write over both."""
         columns: dict[str, NDArray[Any]] = {}
         allowed = None
         if decisions.action_mask is not None:
-            columns["allowed"] = ~np.concatenate(decisions.action_mask, axis=1)
-            allowed = columns["allowed"]
+            columns["allowed"] = allowed = ~np.concatenate(decisions.action_mask, axis=1)
         if self._fused is not None:
             acted = self._fused.act(
                 decisions.obs,
@@ -66,7 +65,8 @@ class Policy:
                 deterministic=self._deterministic,
             )
             self._entropy = acted.entropy
-            columns |= {"continuous": acted.continuous, "discrete": acted.discrete, "log_probs": acted.log_probs}
+            columns["continuous"], columns["discrete"] = acted.continuous, acted.discrete
+            columns["log_probs"] = acted.log_probs
             return ActionTuple(acted.continuous_for_player, acted.discrete_for_player), columns
         return self._act_in_torch(decisions.obs, allowed, columns), columns
 

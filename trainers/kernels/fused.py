@@ -32,7 +32,7 @@ _FIRST_ROOM = 16  # agents; grows as needed
 
 
 class Acted(NamedTuple):
-    """What `FusedActorCritic.act` gives; arrays of the caller's own."""
+    """What `FusedActorCritic.act` gives: arrays that its next call writes over."""
 
     continuous: Floats  # [agents, continuous], as sampled
     continuous_for_player: Floats  # [agents, continuous], clamp(a, -3, 3) / 3
@@ -81,6 +81,22 @@ class _Room:
         self.log_probs = np.zeros((agents, dimensions + len(branches)), np.float32)
         self.values = np.zeros((agents, signals), np.float32)
         self.entropy = np.zeros(1, np.float32)
+        self._acted: dict[int, Acted] = {}
+
+    def acted(self, agents: int) -> Acted:
+        """The results' first rows; kept, because taking them takes longer than a small network."""
+        views = self._acted.get(agents)
+        if views is None:
+            views = self._acted[agents] = Acted(
+                self.continuous[:agents],
+                self.continuous_for_player[:agents],
+                self.discrete[:agents],
+                self.discrete_for_player[:agents],
+                self.log_probs[:agents],
+                self.values[:agents],
+                0.0,
+            )
+        return views
 
 
 class FusedActorCritic:
@@ -210,16 +226,8 @@ class FusedActorCritic:
         code = self._library.om_act(self._handle, self._arguments_address)
         if code:
             raise_on("act", code)
-        discrete, discrete_for_player = room.discrete[:agents], room.discrete_for_player[:agents]
-        return Acted(
-            room.continuous[:agents].copy(),
-            room.continuous_for_player[:agents].copy(),
-            discrete.copy() if self._branches else discrete,
-            discrete_for_player.copy() if self._branches else discrete_for_player,
-            room.log_probs[:agents].copy(),
-            room.values[:agents].copy() if values else None,
-            float(room.entropy[0]),
-        )
+        views = room.acted(agents)
+        return Acted(*views[:5], views.values if values else None, room.entropy.item())
 
     def values(self, observations: Sequence[Floats]) -> Floats:
         """The critic's values [steps, signals] of observations [steps, *shape]."""
@@ -240,6 +248,9 @@ class FusedActorCritic:
         if agents > self._room.agents:
             self._make_room(max(agents, 2 * self._room.agents))
         for index, (observation, size) in enumerate(zip(observations, self._sizes, strict=True)):
+            if observation.shape == (agents, size) and observation.dtype == _FLOAT32:
+                self._room.observations[index][:agents] = observation
+                continue
             if observation.dtype != _FLOAT32:
                 raise TypeError(f"act: observations[{index}]: expected float32, got {observation.dtype}")
             if len(observation) != agents or observation.size != agents * size:
@@ -247,9 +258,7 @@ class FusedActorCritic:
                     f"act: observations[{index}]: expected {agents} agents with {size} numbers each, "
                     f"got shape {list(observation.shape)}"
                 )
-            self._room.observations[index][:agents] = (
-                observation if observation.ndim == 2 else observation.reshape(agents, size)
-            )
+            self._room.observations[index][:agents] = observation.reshape(agents, size)
         return agents
 
     def _make_room(self, agents: int) -> None:
