@@ -27,7 +27,7 @@ def gae(
     """
     opened = require_library("gae")
     steps, signals, trajectories = len(rewards), len(gammas), len(lengths)
-    advantages, returns = np.empty((steps, signals), np.float32), np.empty((steps, signals), np.float32)
+    advantages, returns = np.empty((2, steps, signals), np.float32)  # in one piece, which may lie in large pages
     discounts = (ctypes.c_double * max(signals, 1))(*gammas)
     code = opened.om_gae(
         steps,
