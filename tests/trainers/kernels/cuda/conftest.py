@@ -202,3 +202,9 @@ class Pair:
 def pairs(twins: Callable[..., Any], target: Target, native: None) -> Callable[..., Pair]:
     """`pairs(**form)`."""
     return lambda **form: Pair(twins(**form), target)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Who asks for the tests on a GPU alone is told why nothing ran."""
+    if config.option.markexpr.strip() == "gpu" and not torch.cuda.is_available():
+        terminalreporter.write_line("no GPU: the tests that need one were skipped")
