@@ -211,7 +211,8 @@ def trained(monkeypatch, tmp_path):
             asked.append((program[0], seed, bool(options.get("in_process"))))
             assert configuration.is_file()
             pace = 4.0 if program[0] == "official-python" else 0.5 if options.get("in_process") else 1.0
-            return made_up_run((12000, 1.0, 10 * pace), (24000, 50.0, 15 * pace), (36000, 96.0, 20 * pace))
+            summaries = ((12000, 1.0, 10), (24000, 50.0, 15), (36000, 96.0, 20), (48000, 97.0, 25))
+            return made_up_run(*((step, reward, seconds * pace) for step, reward, seconds in summaries))
 
         monkeypatch.setattr(suite, "train_3dball", train)
         monkeypatch.setattr(suite, "our_program", lambda: ("mlbridge", "learn"))
@@ -227,7 +228,10 @@ OFFICIAL = Official("official-python", {"mlagents": "1.1.0"})
 def test_training_alternates_ours_and_the_official_trainer_with_the_same_seeds(trained):
     rows, asked = trained(training, OFFICIAL)
     sides = [("mlbridge", False), ("official-python", False), ("mlbridge", True)]
-    assert asked == [(program, seed, in_process) for seed in (1, 2) for program, in_process in sides]
+    in_turn = [(program, seed, in_process) for seed in (1, 2) for program, in_process in sides]
+    assert asked == [*in_turn, ("mlbridge", 1, True), ("mlbridge", 2, True)]
+    alone = rows.pop("train 3DBall in process, 12 agents, from mean reward 95 on")
+    assert (alone.ours, alone.ratio) == ([4800.0, 4800.0], None)  # 12,000 steps in 2.5 s
     assert {row.peer_source for row in rows.values()} == {"measured"}
     assert rows["train 3DBall over gRPC, 12 agents"].ratio == 4
     assert rows["train 3DBall in process, 12 agents (peer over gRPC)"].ratio == 8
@@ -264,6 +268,9 @@ def test_only_max_steps_differs_from_the_configuration_of_ml_agents(tmp_path):
 def test_a_run_that_never_gets_to_95_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "SOLVED", 97.0)
     monkeypatch.setattr(training, "train_3dball", lambda *_, **__: made_up_run((12000, 1.0, 1.0), (24000, 96.0, 2.0)))
+    with pytest.raises(UsageError, match="3DBall in process with seed 1 did not reach 97 in time"):
+        training.run(Context(None, rounds=1, steps=24000, full=False, folder=tmp_path))
+    monkeypatch.setattr(training, "_in_process_once_solved", lambda _: None)
     with pytest.raises(UsageError, match="seed 1 and did not reach 97"):
         training.run(Context(None, rounds=1, steps=24000, full=True, folder=tmp_path))
 

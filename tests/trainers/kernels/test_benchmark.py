@@ -1,4 +1,4 @@
-"""`mlbridge bench --only kernels`, each row once and as short as it can be: that all of them are there and can be had."""
+"""`mlbridge bench --only kernels`, each row once, as short as can be: all of them are there."""
 
 from pathlib import Path
 
