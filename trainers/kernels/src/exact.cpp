@@ -99,14 +99,12 @@ struct Trajectory {
     float *advantages, *returns;
     int64_t left;
     float next_value, advantage;
-    bool last = true;
 
     void back(const Discount& discount) {
         left--;
         const int64_t at = left * discount.step;
         const float delta = rewards[at] + discount.gamma * next_value - values[at];
-        advantage = last ? delta : delta + discount.decay * advantage;
-        last = false;
+        advantage = delta + discount.decay * advantage;
         next_value = values[at];
         advantages[at] = advantage;
         returns[at] = advantage + next_value;
@@ -214,7 +212,7 @@ int32_t om_gae(int64_t steps, int64_t trajectories, int64_t signals, const float
         for (int64_t index = 0; index < trajectories; index++) {
             four[waiting++] = {rewards + first,  values + first, advantages + first,
                                returns + first,  lengths[index], next_values[index * signals + signal],
-                               0.0f,             true};
+                               0.0f};
             first += lengths[index] * signals;
             if (waiting == 4 || index == trajectories - 1) {
                 four_trajectories(four, waiting, discount);
