@@ -202,7 +202,7 @@ def make_world(seed, num_areas, parameters):
         nonlocal count
         count += 1
         for decisions, _ in steps.values():
-            if count == FIRST_BAD:
+            if count >= FIRST_BAD and len(decisions):  # there are messages with ends of episodes only
                 decisions.obs[0][2, 5] = np.nan
         return steps
 
