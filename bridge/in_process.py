@@ -12,6 +12,8 @@ from bridge.player import EnvironmentParameters, MakeWorld, World, player_side_c
 from bridge.side_channels import SideChannel, SideChannelManager
 from bridge.stepped_environment import SteppedEnvironment
 
+_SAMPLER = "sampler of "  # before the names of what a state holds of parameters
+
 
 class InProcessEnvironment(SteppedEnvironment):
     """Steps `make_world(seed, num_areas, parameters)` directly; `side_channels` reach the world's parameters.
@@ -24,7 +26,7 @@ class InProcessEnvironment(SteppedEnvironment):
         self, make_world: MakeWorld, *, seed: int = 0, num_areas: int = 1, side_channels: Sequence[SideChannel] = ()
     ) -> None:
         super().__init__()
-        parameters = EnvironmentParameters()
+        parameters = self._parameters = EnvironmentParameters()
         self._side_channels = SideChannelManager(side_channels)
         self._world_channels = player_side_channels(parameters)
         self._world: World | None = make_world(seed, num_areas, parameters)
@@ -65,13 +67,16 @@ class InProcessEnvironment(SteppedEnvironment):
         return steps
 
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The world's state, to go on from bit for bit."""
-        return self._live_world().state()
+        """The world's state and that of its parameters' samplers, to go on from bit for bit."""
+        samplers = {_SAMPLER + name: array for name, array in self._parameters.state().items()}
+        return {**self._live_world().state(), **samplers}
 
     def load_state(self, state: Mapping[str, np.ndarray[Any, Any]]) -> Steps:
         """Takes up `state`; the steps that were outstanding then are the current ones again."""
         self._send_side_channels()
-        self._next = self._live_world().load_state(state)
+        samplers = {name: array for name, array in state.items() if name.startswith(_SAMPLER)}
+        self._parameters.load_state({name.removeprefix(_SAMPLER): array for name, array in samplers.items()})
+        self._next = self._live_world().load_state({name: state[name] for name in state.keys() - samplers.keys()})
         return self.receive_steps()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ connects it to the trainer that listens on that port. A program needs no more th
 """
 
 import contextlib
+import math
 import os
 import random
 import sys
@@ -62,6 +63,7 @@ class EnvironmentParameters:
 
     def __init__(self) -> None:
         self._readers: dict[str, Callable[[], float]] = {}
+        self._generators: dict[str, random.Random] = {}
 
     def get_with_default(self, key: str, default: float) -> float:
         """The value of `key`, or `default` when the trainer did not set it."""
@@ -70,9 +72,29 @@ class EnvironmentParameters:
 
     def set(self, key: str, value: float) -> None:
         self._readers[key] = lambda: value
+        self._generators.pop(key, None)
 
-    def set_sampler(self, key: str, draw: Callable[[], float]) -> None:
+    def set_sampler(self, key: str, draw: Callable[[], float], generator: random.Random) -> None:
+        """`draw` takes its random numbers from `generator`."""
         self._readers[key] = draw
+        self._generators[key] = generator
+
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Where the samplers are, to go on from: int64 [625] and float64 [1] of each."""
+        state = {}
+        for key, generator in self._generators.items():
+            _, words, waiting = generator.getstate()
+            state[f"{key}:words"] = np.array(words, np.int64)
+            state[f"{key}:waiting"] = np.array([math.nan if waiting is None else waiting])
+        return state
+
+    def load_state(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """For the samplers that are set and were set then."""
+        for key, generator in self._generators.items():
+            if f"{key}:words" in state:
+                waiting = float(state[f"{key}:waiting"][0])
+                words = tuple(state[f"{key}:words"].tolist())
+                generator.setstate((3, words, None if math.isnan(waiting) else waiting))
 
     def keys(self) -> list[str]:
         return list(self._readers)
@@ -123,15 +145,17 @@ class _IncomingParameters(SideChannel):
         kinds = EnvironmentParametersChannel.SamplerTypes
         if sampler == kinds.UNIFORM:
             low, high = msg.read_float32(), msg.read_float32()
-            self._parameters.set_sampler(key, lambda: generator.uniform(low, high))
+            self._parameters.set_sampler(key, lambda: generator.uniform(low, high), generator)
         elif sampler == kinds.GAUSSIAN:
             mean, deviation = msg.read_float32(), msg.read_float32()
-            self._parameters.set_sampler(key, lambda: generator.gauss(mean, deviation))
+            self._parameters.set_sampler(key, lambda: generator.gauss(mean, deviation), generator)
         elif sampler == kinds.MULTIRANGEUNIFORM:
             edges = msg.read_float32_list()
             ranges = list(zip(edges[::2], edges[1::2], strict=True))
             widths = [high - low for low, high in ranges]
-            self._parameters.set_sampler(key, lambda: generator.uniform(*generator.choices(ranges, widths)[0]))
+            self._parameters.set_sampler(
+                key, lambda: generator.uniform(*generator.choices(ranges, widths)[0]), generator
+            )
         else:
             raise UnityCommunicationException(f"environment parameter '{key}' has the unknown sampler {sampler}")
 

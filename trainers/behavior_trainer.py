@@ -1,7 +1,7 @@
 """Everything one behavior needs to learn: its policy, its experience, its update and its report."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,8 @@ class BehaviorTrainer:
         self.episodes = 0
         self.reward_sum = 0.0
         self.report: Report | None = None
+        self.on_episodes: Callable[[Sequence[float]], None] | None = None  # told of each sum of rewards
+        self.gauges: dict[str, float] = {}  # by TensorBoard tag: in every summary as they are then
         self.last_summary: Summary | None = None
 
     # ---- one step ----
@@ -117,6 +119,8 @@ class BehaviorTrainer:
         self.episodes += len(episodes.rewards)
         self.reward_sum += float(episodes.rewards.sum())
         self._rewards_since_update.append(episodes.rewards)
+        if self.on_episodes is not None:
+            self.on_episodes(episodes.rewards.tolist())
         if self.report is not None:
             grouped = episodes.group_rewards if np.any(episodes.group_rewards) else None
             self.report.episodes(episodes.rewards, episodes.lengths, grouped)
@@ -244,6 +248,8 @@ class BehaviorTrainer:
         self._next_summary = at + frequency
         self.report.add_array("Policy/Entropy", self._entropies)
         self._entropies.clear()
+        for tag, value in self.gauges.items():
+            self.report.add(tag, value)
         self.last_summary = self.report.write(at, self._training)
         return self.last_summary
 

@@ -125,6 +125,8 @@ class CheckpointKeeper:
             "auxillary_file_paths": [str(weights)],  # spelled as ML-Agents does
         }
         status = self._read_status()
+        lessons = state.get("environment_parameters", {}).get("lessons", {})
+        status |= {name: {"lesson_num": number} for name, number in lessons.items()}
         of_behavior = status.setdefault(self.behavior_name, {})
         checkpoints = [other for other in of_behavior.get("checkpoints", []) if other["steps"] != step] + [entry]
         of_behavior["checkpoints"] = checkpoints[-self.keep :]

@@ -12,9 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -23,16 +21,14 @@ from pydantic import (
 )
 
 from trainers.config_errors import expected, not_supported, raise_problems, unknown_name
+from trainers.config_parameters import EnvironmentParameter
+from trainers.config_sections import Float, Fraction, Int, OrMinusOne, Positive, PositiveFloat, Section
 from trainers.config_sources import behaviors_without_trainer_type, merge_sources, read_configuration
 from trainers.errors import UsageError, did_you_mean
 from trainers.schedules import Schedule
 from trainers.yaml_lines import Document, write_yaml
 
 logger = logging.getLogger(__name__)
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _trainer_type(value: Any) -> Any:
@@ -55,38 +51,14 @@ def _absent(value: Any) -> Any:
     return value
 
 
-def _constant(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        raise not_supported("a sampler or a curriculum", "give a number")
-    return value
-
-
 def _arguments(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     return [str(item) if type(item) in (int, float) else item for item in value]
 
 
-Int = Annotated[int, BeforeValidator(_whole)]  # 5.0e5 is a whole number, too
-Positive = Annotated[Int, Field(ge=1)]
-OrMinusOne = Annotated[Int, Field(ge=-1)]
-Float = Annotated[float, Field(allow_inf_nan=False)]
-PositiveFloat = Annotated[Float, Field(gt=0)]
-Fraction = Annotated[Float, Field(ge=0, le=1)]
 NotSupported = Annotated[None, BeforeValidator(_absent)]
 SignalName = Annotated[str, AfterValidator(_signal_name)]
-ParameterValue = Annotated[Float, BeforeValidator(_constant)]
-
-
-class Section(BaseModel):
-    """One mapping of the YAML. Refuses unknown keys and wrong types; an empty section is one with its defaults."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, data: Any) -> Any:
-        return {} if data is None else data
 
 
 class Hyperparameters(Section):
@@ -146,7 +118,7 @@ class TrainerSettings(Section):
     trainer_type: Annotated[Literal["ppo"], BeforeValidator(_trainer_type)] = "ppo"
     hyperparameters: Hyperparameters = Hyperparameters()
     network_settings: NetworkSettings = NetworkSettings()
-    reward_signals: dict[SignalName, RewardSignal] = {"extrinsic": RewardSignal()}
+    reward_signals: dict[SignalName, RewardSignal] = Field(default={"extrinsic": RewardSignal()})
     init_path: str | None = None
     keep_checkpoints: Positive = 5
     checkpoint_interval: Positive = 500_000
@@ -242,10 +214,10 @@ class RunConfig(Section):
     """Everything that is set for a run, with the defaults filled in and `default_settings` merged into `behaviors`."""
 
     default_settings: TrainerSettings | None = None
-    behaviors: dict[str, TrainerSettings] = {}
+    behaviors: dict[str, TrainerSettings] = Field(default={})
     env_settings: EnvironmentSettings = EnvironmentSettings()
     engine_settings: EngineSettings = EngineSettings()
-    environment_parameters: dict[str, ParameterValue] = {}
+    environment_parameters: dict[str, EnvironmentParameter] = Field(default={})
     checkpoint_settings: CheckpointSettings = CheckpointSettings()
     torch_settings: TorchSettings = TorchSettings()
     debug: bool = False

@@ -1,7 +1,7 @@
 """Turns what pydantic finds wrong with a configuration into lines that a user can act on."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -18,6 +18,8 @@ _EXPECTED = {
     "bool_type": "true or false",
     "string_type": "a text",
     "list_type": "a list",
+    "too_short": "{min_length} or more entries",
+    "too_long": "{max_length} entries at most",
     "model_type": "a mapping of keys to values",
     "dict_type": "a mapping of keys to values",
     "greater_than": "more than {gt}",
@@ -34,15 +36,19 @@ def expected(what: str) -> PydanticCustomError:
     return PydanticCustomError("expected", "expected {expected}", {"expected": what})
 
 
+def complete(text: str) -> PydanticCustomError:
+    """The error of a validator, in words that need nothing more."""
+    return PydanticCustomError("complete", "{text}", {"text": text})
+
+
 def unknown_name(name: str, known: Sequence[str]) -> PydanticCustomError:
     """The error of a validator: the key is none of `known`."""
-    text = f"unknown name{did_you_mean(name, known)} (known: {', '.join(known)})"
-    return PydanticCustomError("complete", "{text}", {"text": text})
+    return complete(f"unknown name{did_you_mean(name, known)} (known: {', '.join(known)})")
 
 
 def not_supported(what: str, remedy: str) -> PydanticCustomError:
     """The error of a validator: ML-Agents has `what`, this package has not yet."""
-    return PydanticCustomError("complete", "{text}", {"text": f"{what} is not supported yet; {remedy}"})
+    return complete(f"{what} is not supported yet; {remedy}")
 
 
 def raise_problems(
@@ -103,6 +109,8 @@ def _explain(model: type[BaseModel], document: Document, error: ErrorDetails) ->
         return error["msg"]
     if kind == "extra_forbidden":
         return _explain_unknown_key(model, error["loc"])
+    if kind == "missing":
+        return "missing; it has to be given"
     text = f"expected {_EXPECTED[kind].format(**context)}" if kind in _EXPECTED else error["msg"]
     if kind == "literal_error":
         known = [option.strip("' ") for option in context["expected"].replace(" or ", ",").split(",")]
@@ -159,8 +167,10 @@ def _model_or_none(model: type[BaseModel], location: Path) -> type[BaseModel] | 
     annotation: Any = model
     for part in location:
         annotation = _without_none(annotation)
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        if get_origin(annotation) in (dict, list):
+            annotation = get_args(annotation)[-1]
         elif _is_model(annotation) and part in annotation.model_fields:
             annotation = annotation.model_fields[part].annotation
         else:
@@ -186,6 +196,11 @@ def _in_file(location: Path, document: Document) -> tuple[Path, int]:
     nearest section around it.
     """
     lines = document.lines
+    # A parameter that is a number or a sampler is checked as the value of its only lesson, a number as a sampler.
+    if location[2:5] == ("curriculum", 0, "value") and (*location[:2], "curriculum") not in lines:
+        location = (*location[:2], *location[5:])
+    if location[-2:] == ("sampler_parameters", "value") and location not in lines:
+        location = location[:-2]
     if location not in lines and location[:1] == ("behaviors",):
         in_defaults = ("default_settings", *location[2:])
         if in_defaults in lines and len(location) > 2:

@@ -10,6 +10,7 @@ from bridge.in_process import InProcessEnvironment
 from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state
 from trainers.config import TrainerSettings
 from trainers.console import Console
+from trainers.environment_parameters import EnvironmentParameterManager
 from trainers.tensors import to_arrays
 
 
@@ -40,6 +41,14 @@ def _saved_worlds(folder: RunFolder) -> list[dict[str, Any]] | None:
         return None
     worlds: list[dict[str, Any]] = to_arrays(states[0]["worlds"])
     return worlds
+
+
+def restore_parameters(parameters: EnvironmentParameterManager, folder: RunFolder) -> None:
+    """Puts the curricula to where the newest checkpoint was. Raises UsageError for lessons that there are no more."""
+    states = [load_state(path) for path in folder.path.glob("*/checkpoint.pt")]
+    saved = [state for state in states if "environment_parameters" in state]
+    if saved:
+        parameters.load_state(max(saved, key=lambda state: state["moment"])["environment_parameters"])
 
 
 def is_new(name: str, others: Iterable[str], folder: RunFolder) -> bool:

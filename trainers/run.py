@@ -1,6 +1,7 @@
 """A run: collect, update, report, save, until it is done. The file to read first."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -14,14 +15,15 @@ from bridge import API_VERSION
 from bridge.exceptions import UnityCommunicatorStoppedException, UnityException
 from bridge.fleet import Fleet, FleetSteps
 from bridge.in_process import InProcessEnvironment
-from bridge.side_channels import StatsSideChannel
+from bridge.side_channels import EnvironmentParametersChannel, StatsSideChannel
 from trainers.behavior_trainer import BehaviorTrainer
 from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state, write_text_whole
 from trainers.config import RunConfig
 from trainers.console import BehaviorProgress, Console, Progress
+from trainers.environment_parameters import EnvironmentParameterManager
 from trainers.errors import UsageError
 from trainers.report import Report, hyperparameters_markdown
-from trainers.resume import initial_weights, is_new, restored_worlds
+from trainers.resume import initial_weights, is_new, restore_parameters, restored_worlds
 from trainers.tensors import to_tensors
 from trainers.timers import Timers
 
@@ -39,8 +41,13 @@ class Run:
         seed: int,
         device: torch.device,
         statistics: list[StatsSideChannel],
+        parameters: list[EnvironmentParametersChannel],
         stop_at_reward: float | None = None,
     ) -> None:
+        """`statistics` and `parameters`: the channel of each player.
+
+        Raises UsageError for a curriculum that waits for a behavior without settings.
+        """
         self._config = config
         self._fleet = fleet
         self._folder = folder
@@ -48,6 +55,10 @@ class Run:
         self._seed = seed
         self._device = device
         self._statistics = statistics
+        self._parameter_channels = parameters
+        self._parameters = EnvironmentParameterManager(config.environment_parameters, seed)
+        if config.behaviors and config.default_settings is None:
+            self._parameters.check_behaviors(list(config.behaviors))
         self._stop_at_reward = stop_at_reward
         self._training = not config.checkpoint_settings.inference
         self._resume = config.checkpoint_settings.resume
@@ -105,6 +116,9 @@ class Run:
             with self._timers.phase("environment"):
                 steps = self._fleet.receive()
             slots = self._process(steps)
+            if self._training and self._parameters.active and self._next_lessons():
+                steps = self._fleet.reset()
+                slots = self._process(steps)
             for trainer in self._trainers.values():
                 if trainer.ready:
                     with self._timers.phase("update"):
@@ -119,6 +133,26 @@ class Run:
                 players = (batch.decision_players, batch.terminal_players)
                 slots[name] = trainer.process(players, batch.decisions, batch.terminals)
             return slots
+
+    def _next_lessons(self) -> bool:
+        """Begins the lessons whose time has come; returns whether the environments have to begin anew for them."""
+        shares = {name: trainer.step / trainer.settings.max_steps for name, trainer in self._trainers.items()}
+        change = self._parameters.update(shares)
+        if change is None:
+            return False
+        for line in change.lines:
+            self._console.info(line)
+        self._send_parameters()
+        for trainer in self._trainers.values():
+            trainer.gauges = _lesson_numbers(self._parameters)
+            if change.requires_reset:
+                for player in range(len(self._fleet.environments)):
+                    trainer.forget_open_trajectories(player)
+        return change.requires_reset
+
+    def _send_parameters(self) -> None:
+        for channel in self._parameter_channels:
+            self._parameters.send(channel)
 
     def _finished(self) -> bool:
         if self._stop_requested:
@@ -138,6 +172,9 @@ class Run:
 
     def _begin(self) -> dict[str, FleetSteps]:
         """The first steps. All that may be refused is loaded and checked before the run's first file is written."""
+        if self._resume:
+            restore_parameters(self._parameters, self._folder)
+        self._send_parameters()
         steps = None
         if self._resume and self._training:
             steps = restored_worlds(self._fleet, self._folder, self._console)
@@ -196,6 +233,8 @@ class Run:
             trainer.load_weights(load_state(initial), initial)
             self._console.info(f"Initialised '{name}' from {initial}.")
         self._console.debug(f"Hyperparameters for behavior name {name}:\n{settings.model_dump()}")
+        trainer.gauges = _lesson_numbers(self._parameters)
+        trainer.on_episodes = functools.partial(self._parameters.episodes, name)
         self._trainers[name] = trainer
         self._keepers[name] = keeper
         self._next_checkpoint[name] = trainer.step - trainer.step % settings.checkpoint_interval
@@ -258,7 +297,7 @@ class Run:
             moment = sum(trainer.step for trainer in self._trainers.values())
             for name, trainer in self._trainers.items():
                 state = trainer.state(with_open_trajectories=worlds is not None)
-                state |= {"worlds": worlds, "moment": moment}
+                state |= {"worlds": worlds, "moment": moment, "environment_parameters": self._parameters.state()}
                 keeper = self._keepers[name]
                 write = keeper.finish if final else keeper.save
                 write(trainer.step, state, trainer.export, trainer.recent_reward)
@@ -319,6 +358,10 @@ class Run:
 def _short(full_name: str) -> str:
     """The behavior's name, without the team."""
     return full_name.partition("?")[0]
+
+
+def _lesson_numbers(parameters: EnvironmentParameterManager) -> dict[str, float]:
+    return {f"Environment/Lesson Number/{name}": number for name, number in parameters.lessons.items()}
 
 
 def _progress_of(trainer: BehaviorTrainer) -> BehaviorProgress:

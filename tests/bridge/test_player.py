@@ -1,5 +1,6 @@
 """A world in Python as a program: what it says to a trainer, and when and how it leaves."""
 
+import random
 import re
 import subprocess
 import sys
@@ -324,7 +325,7 @@ def test_environment_parameters() -> None:
     assert parameters.get_with_default("mass", 2.0) == 2.0
     parameters.set("mass", 3.0)
     draws = iter([1.0, 4.0])
-    parameters.set_sampler("scale", lambda: next(draws))
+    parameters.set_sampler("scale", lambda: next(draws), random.Random(1))
     assert parameters.get_with_default("mass", 2.0) == 3.0
     assert [parameters.get_with_default("scale", 0.0) for _ in range(2)] == [1.0, 4.0]
     assert parameters.keys() == ["mass", "scale"]

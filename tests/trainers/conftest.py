@@ -22,7 +22,7 @@ from mlagents_envs.base_env import (
 
 from bridge.fleet import Fleet
 from bridge.in_process import InProcessEnvironment
-from bridge.side_channels import StatsSideChannel
+from bridge.side_channels import EnvironmentParametersChannel, StatsSideChannel
 from trainers.config import RunConfig
 from trainers.console import Console
 from trainers.run import Run
@@ -190,11 +190,13 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         worlds: int = 1,
         stop_at_reward: float | None = None,
         statistics: StatsSideChannel | None = None,
+        environment_parameters: Mapping[str, Any] | None = None,
         **checkpoint_settings: Any,
     ) -> Trained:
         config = RunConfig.model_validate(
             {
                 "behaviors": behaviors if behaviors is not None else {"Toy": settings},
+                "environment_parameters": environment_parameters,
                 "checkpoint_settings": {
                     "run_id": run_id,
                     "results_dir": str(tmp_path / "results"),
@@ -205,7 +207,13 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         folder = RunFolder(tmp_path / "results", run_id)
         folder.validate(config.checkpoint_settings.resume, config.checkpoint_settings.force)
         stream = io.StringIO()
-        fleet = Fleet([InProcessEnvironment(make_world, seed=seed + index) for index in range(worlds)])
+        channels = [EnvironmentParametersChannel() for _ in range(worlds)]
+        fleet = Fleet(
+            [
+                InProcessEnvironment(make_world, seed=seed + index, side_channels=[channel])
+                for index, channel in enumerate(channels)
+            ]
+        )
         Run(
             config,
             fleet,
@@ -214,6 +222,7 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
             seed=seed,
             device=torch.device("cpu"),
             statistics=[statistics] if statistics is not None else [],
+            parameters=channels,
             stop_at_reward=stop_at_reward,
         )()
         return Trained(folder, stream.getvalue())

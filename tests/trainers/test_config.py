@@ -208,7 +208,7 @@ def test_environment_parameters_and_arguments_of_the_player(write: Write) -> Non
     config = load_config(
         write("environment_parameters: {mass: 2, scale: 0.5}\nenv_settings: {env_args: [--agents, 12, --x]}"), {}
     )
-    assert config.environment_parameters == {"mass": 2.0, "scale": 0.5}
+    assert config.model_dump()["environment_parameters"] == {"mass": 2.0, "scale": 0.5}
     assert config.env_settings.env_args == ["--agents", "12", "--x"]
 
 

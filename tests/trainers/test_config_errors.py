@@ -62,7 +62,7 @@ checkpoint_settings: {run_id: 12, resume: null}
         "learning_rate, beta, epsilon, lambd, num_epoch, shared_critic, learning_rate_schedule, beta_schedule, "
         "epsilon_schedule, value_clipping",
         "run.yaml:14: behaviors.B.normalize: unknown key, it belongs in behaviors.B.network_settings",
-        "run.yaml:16: environment_parameters.mass: a sampler or a curriculum is not supported yet; give a number",
+        "run.yaml:16: environment_parameters.mass.sampler_parameters: missing; it has to be given",
         "run.yaml:17: engine_settings: expected a mapping of keys to values, found a list",
         "run.yaml:18: env_settings.num_envs: expected 1, because without env_path (--env) the Editor is the only "
         "environment, found 2",

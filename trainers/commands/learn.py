@@ -7,11 +7,17 @@ import importlib
 import logging
 import random
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge import API_VERSION, __version__
-from bridge.side_channels import EngineConfigurationChannel, EnvironmentParametersChannel, StatsSideChannel
+from bridge.side_channels import (
+    EngineConfigurationChannel,
+    EnvironmentParametersChannel,
+    SideChannel,
+    StatsSideChannel,
+)
 from trainers.checkpoint import RunFolder
 from trainers.config import NetworkSettings, RunConfig, load_config
 from trainers.console import Console, make_console
@@ -122,10 +128,12 @@ def run(arguments: argparse.Namespace) -> int:
         preload = threading.Thread(target=_preload, daemon=True)
         preload.start()
         statistics = [StatsSideChannel() for _ in range(env.num_envs)]
-        fleet = _open_fleet(config, folder, statistics, in_process=arguments.in_process)
+        parameters = [EnvironmentParametersChannel() for _ in range(env.num_envs)]
+        channels = list(zip(statistics, parameters, strict=True))
+        fleet = _open_fleet(config, folder, channels, in_process=arguments.in_process)
         try:
             preload.join()
-            return _train(arguments, config, folder, fleet, statistics, console)
+            return _train(arguments, config, folder, fleet, console, statistics=statistics, parameters=parameters)
         finally:
             fleet.close()
             console.close()
@@ -146,8 +154,8 @@ def _train(
     config: RunConfig,
     folder: RunFolder,
     fleet: "Fleet",
-    statistics: list[StatsSideChannel],
     console: Console,
+    **channels: Any,
 ) -> int:
     import torch
 
@@ -163,16 +171,17 @@ def _train(
         console,
         seed=config.env_settings.seed,
         device=device,
-        statistics=statistics,
         stop_at_reward=arguments.stop_at_reward,
+        **channels,
     )
     training()
     return 0
 
 
 def _open_fleet(
-    config: RunConfig, folder: RunFolder, statistics: list[StatsSideChannel], *, in_process: bool
+    config: RunConfig, folder: RunFolder, channels: Sequence[tuple[SideChannel, ...]], *, in_process: bool
 ) -> "Fleet":
+    """The players, connected; `channels`: those of each, beside that of its engine."""
     from bridge.fleet import Fleet
 
     env, engine = config.env_settings, config.engine_settings
@@ -187,9 +196,6 @@ def _open_fleet(
             engine.target_frame_rate,
             engine.capture_frame_rate,
         )
-        parameters = EnvironmentParametersChannel()
-        for key, value in config.environment_parameters.items():
-            parameters.set_float_parameter(key, value)
         return open_environment(
             env.env_path,
             in_process=in_process,
@@ -201,7 +207,7 @@ def _open_fleet(
             timeout_wait=env.timeout_wait,
             additional_args=env.env_args or (),
             num_areas=env.num_areas,
-            side_channels=[engine_channel, parameters, statistics[worker_id]],
+            side_channels=[engine_channel, *channels[worker_id]],
             log_folder=str(folder.run_logs),
             wait_for_editor=True,
         )
