@@ -6,7 +6,7 @@ What ML-Agents knows and this package does not is refused with "not supported ye
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +23,13 @@ from pydantic import (
 from trainers.config_errors import expected, not_supported, raise_problems, unknown_name
 from trainers.config_parameters import EnvironmentParameter
 from trainers.config_sections import Float, Fraction, Int, OrMinusOne, Positive, PositiveFloat, Section
-from trainers.config_sources import behaviors_without_trainer_type, merge_sources, read_configuration
+from trainers.config_sources import (
+    behaviors_without_trainer_type,
+    merge,
+    merge_sources,
+    read_assignments,
+    read_configuration,
+)
 from trainers.errors import UsageError, did_you_mean
 from trainers.schedules import Schedule
 from trainers.yaml_lines import Document, write_yaml
@@ -247,18 +253,20 @@ class RunConfig(Section):
         return write_yaml(self.model_dump())
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
+def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str] = ()) -> RunConfig:
     """Read a configuration file, apply `overrides`, check everything.
 
     path: a YAML file, or the name of a built-in configuration (`3DBall` or `3DBall.yaml`) if there is no such file;
         None: every behavior has the defaults.
     overrides: nested like the file, what the command line gave explicitly; wins over the file. The behavior name `*`
         stands for every behavior: `{"behaviors": {"*": {"network_settings": {"deterministic": True}}}}`.
+    assignments: texts such as "behaviors.3DBall.max_steps=1000", which win over everything else.
 
     Raises UsageError, whose message has one line for each mistake: file, line, key path, what is expected and found.
     """
     document = read_configuration(path) if path is not None else Document("command line", {"default_settings": {}})
-    merged = merge_sources(document, overrides)
+    assigned = read_assignments(assignments)
+    merged = merge_sources(document, merge(overrides, assigned))
     errors = []
     try:
         config = RunConfig.model_validate(merged)
@@ -266,7 +274,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
         errors = error.errors(include_url=False)
     without_type = behaviors_without_trainer_type(merged)
     if errors or without_type or document.duplicates:
-        raise_problems(RunConfig, document, overrides, errors, without_type)
+        raise_problems(RunConfig, document, overrides, assigned, errors, without_type)
     for name, settings in config.behaviors.items():
         if settings.threaded:
             logger.warning("behaviors.%s.threaded has no effect: environments wait during an update.", name)

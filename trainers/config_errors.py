@@ -55,20 +55,26 @@ def raise_problems(
     model: type[BaseModel],
     document: Document,
     overrides: Mapping[str, Any],
+    assigned: Mapping[str, Any],
     errors: Iterable[ErrorDetails],
     without_trainer_type: Iterable[Path],
 ) -> NoReturn:
     """Raise a UsageError that names every problem, each in one line, in the order of the file.
 
     errors: pydantic's, from the merged settings. without_trainer_type: the paths of behaviors whose hyperparameters
-    have no trainer_type to belong to.
+    have no trainer_type to belong to. overrides, assigned: what came from flags, and from --set.
     """
-    on_command_line = set(_leaves(overrides))
+    by_flag, by_set = set(_leaves(overrides)), set(_leaves(assigned))
     problems: set[tuple[int, str]] = set()  # line, text; the same default_settings are found wrong in every behavior
 
     def add(location: Path, text: str) -> None:
         location = tuple(part for part in location if part != "[key]")
-        if location in on_command_line:
+        of_every_behavior = (*location[:1], "*", *location[2:])
+        given = of_every_behavior if of_every_behavior in by_flag | by_set else location
+        if any(path[: len(given)] == given for path in by_set):
+            problems.add((0, f"--set {'.'.join(map(str, given))}: {text.replace(_DEFAULT, '')}"))
+            return
+        if given in by_flag:
             key = str(location[-1])
             flag = _FLAGS.get(key, "--" + key.replace("_", "-"))
             problems.add((0, f"{flag}: {text.replace(_DEFAULT, '')}"))

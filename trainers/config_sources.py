@@ -1,7 +1,8 @@
 """Where settings come from: a file or a built-in configuration, its default_settings, and the command line on top."""
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from trainers.errors import UsageError, near_names
 from trainers.yaml_lines import Document, read_yaml
 
 logger = logging.getLogger(__name__)
+
+_PART = r'"[^"]+"|[^."]+'  # of a key that is written with dots
+_KEY = re.compile(rf"(?:{_PART})(?:\.(?:{_PART}))*")
 
 
 def built_in_configurations() -> list[str]:
@@ -33,21 +37,39 @@ def read_configuration(path: Path) -> Document:
 
 def merge_sources(document: Document, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """One nested mapping of all that is given: default_settings under each behavior, `overrides` on top."""
-    merged: dict[str, Any] = _merge(document.data, {**overrides, "behaviors": {}})
+    merged: dict[str, Any] = merge(document.data, {**overrides, "behaviors": {}})
     of_behaviors = dict(overrides.get("behaviors", {}))
     of_every_behavior = of_behaviors.pop("*", None)
     defaults, behaviors = merged.get("default_settings"), merged["behaviors"]
     if isinstance(defaults, Mapping):
-        defaults = merged["default_settings"] = _merge(defaults, of_every_behavior)
+        defaults = merged["default_settings"] = merge(defaults, of_every_behavior)
     if isinstance(behaviors, Mapping):
         merged["behaviors"] = {
-            name: _merge(defaults, behaviors.get(name), of_every_behavior, of_behaviors.get(name))
+            name: merge(defaults, behaviors.get(name), of_every_behavior, of_behaviors.get(name))
             for name in {**behaviors, **of_behaviors}
         }
     if isinstance(merged.get("checkpoint_settings"), Mapping):
         given = set(overrides.get("checkpoint_settings", {}))
         merged["checkpoint_settings"] = _resume_or_initialize(merged["checkpoint_settings"], given)
     return merged
+
+
+def read_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["a.b.c=1"]` as `{"a": {"b": {"c": 1}}}`: values are YAML, keys with dots in them stand in double quotes.
+
+    Raises UsageError for a text that is none.
+    """
+    given: Any = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not _KEY.fullmatch(key):
+            raise UsageError(f"--set {assignment}: expected KEY=VALUE, such as behaviors.3DBall.max_steps=1000")
+        nested = read_yaml(value.encode(), f"--set {assignment}").data
+        for part in reversed(re.findall(_PART, key)):
+            nested = {part.strip('"'): nested}
+        given = merge(given, nested)
+    result: dict[str, Any] = given
+    return result
 
 
 def behaviors_without_trainer_type(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -65,8 +87,11 @@ def behaviors_without_trainer_type(data: Mapping[str, Any]) -> list[tuple[str, .
     return missing
 
 
-def _merge(*layers: Any) -> Any:
-    """Later layers win, key by key. An empty section changes nothing; what is no section stays, to be reported."""
+def merge(*layers: Any) -> Any:
+    """Mappings put together: later layers win, key by key.
+
+    An empty section changes nothing; what is no section stays, to be reported.
+    """
     result: Any = None
     for layer in layers:
         if not isinstance(layer, Mapping):
@@ -74,7 +99,7 @@ def _merge(*layers: Any) -> Any:
                 result = layer
         elif result is None or isinstance(result, Mapping):
             base = result or {}
-            result = {**base, **{key: _merge(base.get(key), value) for key, value in layer.items()}}
+            result = {**base, **{key: merge(base.get(key), value) for key, value in layer.items()}}
     return result
 
 

@@ -280,3 +280,44 @@ def test_any_text_survives_writing_and_reading(tmp_path_factory: pytest.TempPath
 def test_reading_a_configuration_does_not_import_torch() -> None:
     code = "import sys, trainers.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+# ---- --set ----
+
+
+def test_assignments_win_over_everything(write: Write) -> None:
+    path = write("behaviors: {A: {trainer_type: ppo, max_steps: 10}, My.Ball: {trainer_type: ppo}}")
+    config = load_config(
+        path,
+        {"env_settings": {"seed": 1}},
+        [
+            "behaviors.A={max_steps: 1e3}",
+            "behaviors.A.reward_signals.extrinsic.gamma=0.98",
+            'behaviors."My.Ball".time_horizon=7',
+            "behaviors.*.summary_freq=9",
+            "env_settings.seed=2",
+            "environment_parameters.size={sampler_type: uniform, sampler_parameters: {max_value: 3}}",
+        ],
+    )
+    one, other = config.settings_for("A"), config.settings_for("My.Ball")
+    assert (one.max_steps, one.reward_signals["extrinsic"].gamma, one.summary_freq) == (1000, 0.98, 9)
+    assert (other.time_horizon, other.summary_freq, config.env_settings.seed) == (7, 9, 2)
+    assert config.environment_parameters["size"].curriculum[0].value.sampler_parameters.max_value == 3.0
+
+
+@pytest.mark.parametrize("text", ["max_steps", "=3", "a..b=1", ".a=1", "a.=1", 'a."b=1'])
+def test_what_is_no_assignment_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match=r"expected KEY=VALUE, such as behaviors.3DBall.max_steps=1000"):
+        load_config(None, {}, [text])
+
+
+def test_a_mistake_in_an_assignment_names_it(write: Write) -> None:
+    path = write("behaviors: {A: {trainer_type: ppo}}")
+    wrong = ["behaviors.A.max_steps=0", "behaviors.A.gama=1", "behaviors.*.summary_freq=x"]
+    with pytest.raises(UsageError) as error:
+        load_config(path, {}, wrong)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "3 errors in run.yaml:"
+    assert lines[1].startswith("--set behaviors.*.summary_freq: expected a whole number, found the text 'x'")
+    assert lines[2].startswith("--set behaviors.A.gama: unknown key")
+    assert lines[3] == "--set behaviors.A.max_steps: expected at least 1, found 0"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bridge.fleet import Fleet
     from bridge.stepped_environment import SteppedEnvironment
 
+logger = logging.getLogger(__name__)
+
 # Flag, section of the configuration, what stands for its value in --help (None: a switch), help. Its key in that
 # section is the flag's name, but for _KEYS. A flag that is not given leaves the configuration's value.
 _FLAGS: list[tuple[str, str, str | None, str]] = [
@@ -82,6 +84,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         else:
             parser.add_argument(flag, type=str if default is None else type(default), metavar=metavar, **options)
     parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set anything in the configuration, as behaviors.3DBall.hyperparameters.gamma=0.98; * stands for every "
+        "behavior; can be repeated (default: none)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the configuration with all that is set and every default, and end (default: off)",
+    )
+    for flag in _DEPRECATED:
+        parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS, dest=f"deprecated_{flag[2:]}")
+    parser.add_argument(
         "--in-process",
         action="store_true",
         help="step a built-in environment in this process, without gRPC (default: off)",
@@ -94,13 +111,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+# Flags that ML-Agents has given up: accepted, with what they mean.
+_DEPRECATED = {
+    "--load": "taken as --resume",
+    "--train": "it has no effect: training is what happens without --inference",
+    "--torch": "it has no effect: PyTorch it is",
+    "--tensorflow": "it has no effect: networks are PyTorch's",
+}
+
+
 def _key(flag: str) -> str:
     return _KEYS.get(flag, flag.lstrip("-").replace("-", "_"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, or with --inference plays. Everything a user may have got wrong is checked before anything is written."""
-    config = load_config(None if arguments.config is None else Path(arguments.config), _overrides(arguments))
+    config = load_config(
+        None if arguments.config is None else Path(arguments.config), _overrides(arguments), arguments.set
+    )
+    if arguments.dry_run:
+        print(config.to_yaml(), end="")
+        return 0
     checkpoints, env = config.checkpoint_settings, config.env_settings
     folder = RunFolder(Path(checkpoints.results_dir), checkpoints.run_id)
     if checkpoints.inference and not checkpoints.resume and checkpoints.initialize_from is None:
@@ -218,6 +249,11 @@ def _open_fleet(
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given on the command line, nested like the configuration."""
     overrides: dict[str, Any] = {}
+    for flag, text in _DEPRECATED.items():
+        if getattr(arguments, f"deprecated_{flag[2:]}"):
+            logger.warning("%s is deprecated; %s.", flag, text)
+    if arguments.deprecated_load:
+        arguments.resume = True
     for flag, section, _, _ in _FLAGS:
         name = flag.lstrip("-").replace("-", "_")
         if name not in arguments:
@@ -262,11 +298,11 @@ def _logs_to(console: Console, debug: bool) -> Any:
 
     handler = Handler()
     loggers = [logging.getLogger(name) for name in ("bridge", "trainers", "unity_envs")]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    for one in loggers:
+        one.addHandler(handler)
+        one.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
+        for one in loggers:
+            one.removeHandler(handler)
