@@ -21,6 +21,7 @@ import torch
 from trainers.kernels.operators import binding, combined_native
 
 MOST_BYTES = 100_000  # of a call's memory
+MOST_TENSORS = 200  # that are kept
 recorders: list["Recorder"] = []
 WHOLE, DOUBLE, NOTHING, PLACE = range(4)
 
@@ -69,7 +70,7 @@ class Recorder:
         self.library, self.folder = library, folder
         self.calls, self.results = (folder / "calls").open("wb"), (folder / "results").open("wb")
         self.kinds: list[tuple[str, list[str]]] = []
-        self.tensors: dict[int, torch.Tensor] = {}  # by address, those that were asked for it since the last call
+        self.tensors: dict[int, torch.Tensor] = {}  # by address, those that were asked for it
         self._watch_pointers()
 
     def finish(self) -> None:
@@ -90,16 +91,26 @@ class Recorder:
             status: int = function(*arguments)
             if small:
                 self._write(name, memory, before, encoded, status)
-            self.tensors.clear()
+            self._forget()
             return status
 
         return call
+
+    def _forget(self) -> None:
+        """Lets go of large tensors, and of small ones when there are many.
+
+        The others are kept: an address may be passed on to a later call, as from a layer to its gradient, and nothing
+        else can have come to lie there while its tensor is held.
+        """
+        small = [pair for pair in self.tensors.items() if pair[1].untyped_storage().nbytes() <= MOST_BYTES]
+        self.tensors = dict(small[-MOST_TENSORS:])
 
     def _watch_pointers(self) -> None:
         plain = torch.Tensor.data_ptr
 
         def data_ptr(tensor: torch.Tensor) -> int:
             address = plain(tensor)
+            self.tensors.pop(address, None)  # to the end
             self.tensors[address] = tensor
             return address
 
