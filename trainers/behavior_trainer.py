@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trainers import ppo
 from trainers.config import TrainerSettings
+from trainers.diagnostics import diagnose
 from trainers.distributions import Actions
 from trainers.errors import UsageError
 from trainers.fused_ppo import Backend, fuse
@@ -187,11 +188,11 @@ class BehaviorTrainer:
     def update(self) -> None:
         """One PPO update from all experience gathered; the experience is used up."""
         self.take_in()
-        schedules = self.schedules
-        losses = ppo.update(
+        schedules, batch = self.schedules, self._batch()
+        figures = ppo.update(
             self.policy.network,
             self._optimizer,
-            self._batch(),
+            batch,
             self.settings.hyperparameters,
             schedules,
             self._generator,
@@ -199,7 +200,9 @@ class BehaviorTrainer:
         )
         self._experience.clear()
         self._rewards_since_update.clear()
-        for tag, value in losses.items():
+        if figures and self.report is not None:
+            figures |= diagnose(self.policy.network, self._optimizer, batch, schedules.epsilon)
+        for tag, value in figures.items():
             self._log(tag, value)
         self._log("Policy/Learning Rate", schedules.learning_rate)
         self._log("Policy/Epsilon", schedules.epsilon)

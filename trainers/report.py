@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from trainers.run_folder import write_text_whole
 from trainers.timers import Timers
 
 CUMULATIVE_REWARD = "Environment/Cumulative Reward"
@@ -73,8 +76,15 @@ class Report:
     """
 
     def __init__(
-        self, behavior_folder: Path, behavior_name: str, *, resume_step: int = 0, timers: Timers | None = None
+        self,
+        behavior_folder: Path,
+        behavior_name: str,
+        *,
+        resume_step: int = 0,
+        timers: Timers | None = None,
+        scalars: Path | None = None,
     ) -> None:
+        """`scalars`: a CSV file for all scalars as well, a line `step,tag,value` each."""
         # torch.utils.tensorboard takes a second to import, which only a training should pay.
         from torch.utils.tensorboard import SummaryWriter
 
@@ -82,12 +92,14 @@ class Report:
         self.last_summary: Summary | None = None
         self._timers = timers if timers is not None else Timers()
         self._resume_step = resume_step
+        self._last = resume_step, self._timers.seconds  # step and time of the last summary
         self._statistics: dict[str, _Statistic] = {}
         # The purge takes away the purge step itself, too: the summary of the step that was saved stays.
         purge_step = resume_step + 1 if resume_step > 0 else None
         if resume_step > 0:
             _wait_for_a_later_name(behavior_folder)
         self._writer = SummaryWriter(str(behavior_folder), purge_step=purge_step)
+        self._scalars = None if scalars is None else ScalarsFile(scalars, resume_step)
 
     def episodes(self, rewards: ArrayLike, lengths: ArrayLike, group_rewards: ArrayLike | None = None) -> None:
         """Count completed episodes.
@@ -124,10 +136,22 @@ class Report:
         self._writer.flush()
 
     def write(self, step: int, is_training: bool) -> Summary:
-        """Write what was gathered since the last call as events of `step` (agent decisions), and start anew."""
+        """Write what was gathered since the last call as events of `step` (agent decisions), and start anew.
+
+        With it goes how fast the run is: agent steps a second since the last call, and the share of the run's time
+        that each phase took.
+        """
+        seconds = self._timers.seconds
+        if seconds > self._last[1]:
+            self.add("Performance/Agent Steps per Second", (step - self._last[0]) / (seconds - self._last[1]))
+        self._last = step, seconds
+        for phase, share in self._timers.shares().items():
+            self.add(f"Performance/Share of {phase.capitalize()}", share)
         for tag, statistic in self._statistics.items():
             values = statistic.values()
             self._writer.add_scalar(tag, statistic.scalar(), step)
+            if self._scalars is not None:
+                self._scalars.add(step, tag, statistic.scalar())
             if statistic.aggregation is Aggregation.HISTOGRAM:
                 finite = values[np.isfinite(values)]  # NaN and infinity fit no histogram; the scalar shows them
                 if finite.size:
@@ -136,13 +160,17 @@ class Report:
             self._timers.gauge(gauge + ".mean", float(values.mean()))
             self._timers.gauge(gauge + ".sum", float(values.sum()))
         self._writer.flush()
+        if self._scalars is not None:
+            self._scalars.flush()
         self.last_summary = self._summary(step, is_training)
         self._statistics.clear()
         return self.last_summary
 
     def close(self) -> None:
-        """Write what is still on its way and close the event file."""
+        """Write what is still on its way and close the files."""
         self._writer.close()
+        if self._scalars is not None:
+            self._scalars.close()
 
     def _add(self, tag: str, values: ArrayLike, aggregation: Aggregation) -> None:
         # A copy, since the caller may reuse its buffer before the summary.
@@ -167,6 +195,34 @@ class Report:
             seconds_elapsed=self._timers.seconds,
             is_training=is_training,
         )
+
+
+class ScalarsFile:
+    """A CSV file of `step,tag,value`, for whoever has no reader of TensorBoard's files."""
+
+    _HEADER = ("step", "tag", "value")
+
+    def __init__(self, path: Path, resume_step: int) -> None:
+        """Goes on with the lines there are up to `resume_step`; those beyond are not part of this run any more."""
+        kept = []
+        if resume_step > 0 and path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= resume_step]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([self._HEADER, *kept])
+        write_text_whole(path, lines.getvalue())
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def add(self, step: int, tag: str, value: float) -> None:
+        self._writer.writerow((step, tag, f"{value:.9g}"))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _wait_for_a_later_name(behavior_folder: Path) -> None:

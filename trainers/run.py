@@ -244,7 +244,11 @@ class Run:
     def _open_report(self, name: str) -> None:
         trainer = self._trainers[name]
         trainer.report = Report(
-            self._folder.behavior(name), name, resume_step=trainer.step if self._resume else 0, timers=self._timers
+            self._folder.behavior(name),
+            name,
+            resume_step=trainer.step if self._resume else 0,
+            timers=self._timers,
+            scalars=self._folder.scalars(name),
         )
         trainer.report.text("Hyperparameters/text_summary", hyperparameters_markdown(trainer.settings.model_dump()))
 

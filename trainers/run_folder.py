@@ -4,7 +4,7 @@ RESULTS_DIR/RUN_ID/configuration.yaml                  all settings in effect
 RESULTS_DIR/RUN_ID/BEHAVIOR.onnx                       the final model
 RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-STEP.onnx, .pt    the newest checkpoints
 RESULTS_DIR/RUN_ID/BEHAVIOR/checkpoint.pt              the newest of all, from which a run is resumed
-RESULTS_DIR/RUN_ID/run_logs/                           training_status.json, timers.json, player logs
+RESULTS_DIR/RUN_ID/run_logs/                           training_status.json, timers.json, player logs, BEHAVIOR.csv
 """
 
 import os
@@ -43,6 +43,10 @@ class RunFolder:
     @property
     def timers(self) -> Path:
         return self.run_logs / "timers.json"
+
+    def scalars(self, behavior_name: str) -> Path:
+        """Everything that TensorBoard shows of a behavior, as CSV."""
+        return self.run_logs / f"{self.behavior(behavior_name).name}.csv"
 
     def behavior(self, behavior_name: str) -> Path:
         """The folder of a behavior's checkpoints and TensorBoard events."""

@@ -81,6 +81,7 @@ def test_a_run_leaves_the_folder_of_ml_agents(trained: Path) -> None:
         "3DBall.onnx",
         "3DBall/checkpoint.pt",
         *(f"3DBall/3DBall-{step}.{suffix}" for step in steps for suffix in ("pt", "onnx")),
+        "run_logs/3DBall.csv",  # ours
         "run_logs/timers.json",
         "run_logs/training_status.json",
         "run_logs/Player-0.log",
@@ -246,6 +247,8 @@ def test_help_names_every_flag_with_its_default(learn: Callable[..., Any]) -> No
         "--no-graphics-monitor": False,
         "--torch-device DEVICE": None,
         "--debug": False,
+        "--set KEY=VALUE": None,
+        "--dry-run": False,
         "--in-process": False,
         "--stop-at-reward R": None,
         "--env-args ...": None,

@@ -68,7 +68,8 @@ def test_without_episodes_the_summary_has_no_reward_and_nothing_is_written(repor
     summary = report.write(1000, is_training=False)
     expected = Summary("3DBall", 1000, None, None, None, 0, summary.seconds_elapsed, False)
     assert summary == expected
-    assert read(tmp_path).Tags()["scalars"] == ["Policy/Entropy"]
+    tags = read(tmp_path).Tags()["scalars"]
+    assert [tag for tag in tags if not tag.startswith("Performance/")] == ["Policy/Entropy"]
 
 
 def test_each_summary_starts_anew_and_losses_appear_only_after_an_update(report, read, tmp_path):
@@ -190,3 +191,46 @@ def test_a_value_cannot_break_the_table():
         "| name | a\\|b c |",
         "| empty | {} |",
     ]
+
+
+# ---- CSV ----
+
+
+def rows(path):
+    lines = path.read_text().splitlines()
+    assert lines[0] == "step,tag,value"
+    return [(int(step), tag, float(value)) for step, tag, value in (line.split(",") for line in lines[1:])]
+
+
+def test_scalars_stand_in_a_csv_file_as_well(read, tmp_path):
+    path = tmp_path / "logs" / "3DBall.csv"
+    report = Report(tmp_path, "3DBall", scalars=path)
+    for step, entropy in ((1000, 1.25), (2000, 1.5)):
+        report.add("Policy/Entropy", entropy)
+        report.write(step, True)
+    report.close()
+    written = rows(path)
+    assert [row for row in written if row[1] == "Policy/Entropy"] == [
+        (1000, "Policy/Entropy", 1.25),
+        (2000, "Policy/Entropy", 1.5),
+    ]
+    events = read(tmp_path)
+    for tag in events.Tags()["scalars"]:
+        shown = [(event.step, tag, pytest.approx(event.value, rel=1e-6)) for event in events.Scalars(tag)]
+        assert [row for row in written if row[1] == tag] == shown
+
+
+def test_a_resumed_run_goes_on_in_the_csv_file(tmp_path):
+    path = tmp_path / "3DBall.csv"
+
+    def run(resume_step, *steps):
+        report = Report(tmp_path, "3DBall", resume_step=resume_step, scalars=path)
+        for step in steps:
+            report.add("Policy/Entropy", resume_step)
+            report.write(step, True)
+        report.close()
+        return [(step, value) for step, tag, value in rows(path) if tag == "Policy/Entropy"]
+
+    assert run(0, 1000, 2000, 3000) == [(1000, 0.0), (2000, 0.0), (3000, 0.0)]
+    assert run(2000, 3000, 4000) == [(1000, 0.0), (2000, 0.0), (3000, 2000.0), (4000, 2000.0)]
+    assert run(0, 1000) == [(1000, 0.0)]

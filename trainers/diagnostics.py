@@ -1,0 +1,39 @@
+"""How an update went, in the figures that tell whether a training is healthy; beside ML-Agents' own.
+
+Policy/Approximate KL      how far the policy moved: mean of ratio - 1 - log(ratio) (Schulman, Approximating KL
+                           divergence, 2020, estimator k3), ratio of whole actions; above about 0.05 it moves too fast
+Policy/Clip Fraction       share of the ratios, one a dimension and branch as in the loss, beyond 1 +- epsilon
+Losses/Explained Variance  1 - var(returns - values) / var(returns) of the values before the update: 1 is perfect,
+                           0 no better than the mean
+Losses/Gradient Norm       L2 norm of the last minibatch's gradient over all parameters
+"""
+
+import torch
+
+from trainers.distributions import log_prob, masked_log_probs
+from trainers.networks import ActorCritic
+from trainers.ppo import Batch, Optimizer
+
+_ROWS = 1024  # steps that the first two are taken of: enough for two digits, and next to nothing beside the update
+
+
+@torch.no_grad()
+def diagnose(network: ActorCritic, optimizer: Optimizer, batch: Batch, epsilon: float) -> dict[str, float]:
+    """By TensorBoard tag, of the batch that the networks have just learnt from; without what is not defined for it."""
+    steps = len(batch.inputs)
+    some = batch.rows(torch.arange(0, steps, max(1, steps // _ROWS), device=batch.inputs.device))
+    target, actor = some.target, network.actor
+    mean, logits = actor.heads(actor.encode(some.inputs))
+    branches = masked_log_probs(logits, target.allowed)
+    change = log_prob(mean, actor.sigma(), branches, target.actions) - target.log_probs
+    whole = change.sum(dim=1)
+    figures = {
+        "Policy/Approximate KL": float((whole.exp() - 1 - whole).mean()),
+        "Policy/Clip Fraction": float(((change.exp() - 1).abs() > epsilon).float().mean()),
+        "Losses/Gradient Norm": float(optimizer.adam_state().gradient.norm()),
+    }
+    spread = batch.target.returns.var(dim=0, unbiased=False)
+    if bool((spread > 0).all()):
+        left = (batch.target.returns - batch.target.values).var(dim=0, unbiased=False)
+        figures["Losses/Explained Variance"] = float((1 - left / spread).mean())
+    return figures
