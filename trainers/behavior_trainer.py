@@ -27,6 +27,7 @@ from trainers.kernels.advantages import gae
 from trainers.kernels.philox import Philox
 from trainers.losses import Target
 from trainers.networks import ActorCritic
+from trainers.official_checkpoint import in_order
 from trainers.policy import Policy
 from trainers.report import Report, Summary
 from trainers.rollout import CutTrajectories, Episodes, ExperienceBuffer, OpenTrajectories, advantages_and_returns
@@ -301,7 +302,7 @@ class BehaviorTrainer:
         Raises UsageError when it was saved for other observations, actions or networks.
         """
         found, expected = state["specification"], _describe(self._spec)
-        if found != expected:
+        if found not in (None, expected):
             raise UsageError(
                 f"{source} was trained with {found}, but the environment's behavior '{self.name}' now has {expected}; "
                 "train it anew with another --run-id, or with --force"
@@ -314,7 +315,10 @@ class BehaviorTrainer:
                 f"({str(error).splitlines()[-1].strip()}); use the network_settings and reward_signals it was trained "
                 "with, or train anew with another --run-id or --force"
             ) from error
-        self._optimizer.load_state_dict(state["optimizer"])
+        optimizer = state["optimizer"]
+        if isinstance(optimizer["exp_avg"], dict):
+            optimizer = in_order(optimizer, dict(self.policy.network.named_parameters()))
+        self._optimizer.load_state_dict(optimizer)
 
     def load_state(self, state: dict[str, Any], source: Path, *, with_open_trajectories: bool) -> None:
         """Takes up everything, to go on from where it was saved. Raises UsageError like `load_weights`.

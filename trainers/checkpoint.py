@@ -41,6 +41,18 @@ def load_state(path: Path) -> dict[str, Any]:
 
     Raises UsageError if the file is missing, damaged, of another program or of a newer version.
     """
+    return _checked(_content(path), path)
+
+
+def load_initial_state(path: Path) -> dict[str, Any]:
+    """The networks to start a training from: of our checkpoint, or of one that the official trainer wrote."""
+    from trainers.official_checkpoint import convert, is_official
+
+    content = _content(path)
+    return convert(content, path) if is_official(content) else _checked(content, path)
+
+
+def _content(path: Path) -> Any:
     import torch
 
     try:
@@ -60,7 +72,18 @@ def load_state(path: Path) -> dict[str, Any]:
         if isinstance(error, pickle.UnpicklingError):
             raise _unreadable(path, "holds something that only code could load, which is refused") from error
         raise _unreadable(path, "is damaged, cut short or no checkpoint") from error
+    return content
+
+
+def _checked(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
+        from trainers.official_checkpoint import is_official
+
+        if is_official(content):
+            raise UsageError(
+                f"{path} is a checkpoint of ML-Agents, which a training can start from, but not go on from: give it "
+                "another --run-id and --initialize-from this run"
+            )
         raise _unreadable(path, "is no checkpoint of mlagents-bridge")
     if content.get("format_version") != FORMAT_VERSION:
         version = content.get("format_version")
@@ -103,7 +126,7 @@ class CheckpointKeeper:
     def latest(self) -> Path:
         """checkpoint.pt. Raises UsageError if it is missing or unreadable, and names the older ones."""
         path = self.run_folder.checkpoint(self.behavior_name)
-        load_state(path)
+        load_initial_state(path)
         return path
 
     def _write(

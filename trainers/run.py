@@ -17,7 +17,7 @@ from bridge.fleet import Fleet, FleetSteps
 from bridge.in_process import InProcessEnvironment
 from bridge.side_channels import EnvironmentParametersChannel, StatsSideChannel
 from trainers.behavior_trainer import BehaviorTrainer
-from trainers.checkpoint import CheckpointKeeper, RunFolder, load_state, write_text_whole
+from trainers.checkpoint import CheckpointKeeper, RunFolder, load_initial_state, load_state, write_text_whole
 from trainers.config import RunConfig
 from trainers.console import BehaviorProgress, Console, Progress
 from trainers.environment_parameters import EnvironmentParameterManager
@@ -230,7 +230,7 @@ class Run:
         elif self._resume:
             self._console.warning(f"The resumed run has no checkpoint of '{name}', which therefore starts anew.")
         elif (initial := initial_weights(name, settings, self._folder, self._initialize_from)) is not None:
-            trainer.load_weights(load_state(initial), initial)
+            trainer.load_weights(load_initial_state(initial), initial)
             self._console.info(f"Initialised '{name}' from {initial}.")
         self._console.debug(f"Hyperparameters for behavior name {name}:\n{settings.model_dump()}")
         trainer.gauges = _lesson_numbers(self._parameters)

@@ -134,7 +134,7 @@ def test_a_damaged_file_is_noticed_wherever_the_damage_is(tmp_path: Path) -> Non
 def test_files_of_others_are_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"Policy": {}, "global_step": 1}, path)  # as the official trainer writes it
-    with pytest.raises(UsageError, match=r"is no checkpoint of mlagents-bridge; train anew with --force"):
+    with pytest.raises(UsageError, match=r"is a checkpoint of ML-Agents, .* --initialize-from this run"):
         load_state(path)
     torch.save([1, 2], path)
     with pytest.raises(UsageError, match="is no checkpoint of mlagents-bridge"):
