@@ -21,8 +21,8 @@ from mlagents_envs.base_env import (
 
 from bridge.exceptions import InvalidModelError
 from trainers.commands import evaluate
-from trainers.commands.evaluate import play_episodes
 from trainers.errors import UsageError
+from trainers.evaluation import EpisodeStatistics, play_episodes
 from trainers.export import export_onnx
 
 NAME = "Walker?team=0"
@@ -233,8 +233,8 @@ def test_prints_one_line_and_closes_the_environment(evaluated, model, capsys):
     code, asked = evaluated(environment, model, "--env", "3DBall", "--in-process", "--episodes", 4)
     assert code == 0
     assert capsys.readouterr().out == (
-        "Walker: 4 episodes, mean reward 15.000, std 5.000, min 10.000, max 20.000, mean group reward 30.000, "
-        "mean length 15.0\n"
+        "Walker: 4 episodes, mean reward 15.000 (95 %: 10.000 to 20.000), std 5.000, min 10.000, max 20.000, "
+        "mean group reward 30.000, mean length 15.0\n"
     )
     assert environment.closed
     assert asked["env"] == "3DBall"
@@ -270,6 +270,30 @@ def test_json_has_the_numbers(evaluated, model, tmp_path):
     assert (numbers["mean_reward"], numbers["std_reward"], numbers["mean_length"]) == (15.0, 5.0, 15.0)
     assert (numbers["min_reward"], numbers["max_reward"], numbers["deterministic"]) == (10.0, 20.0, True)
     assert sorted(numbers["rewards"]) == [10.0, 10.0, 20.0, 20.0]
+    assert numbers["confidence_interval"] == [10.0, 20.0]
+
+
+def test_the_interval_is_that_of_the_mean():
+    rewards = np.random.default_rng(1).normal(50.0, 10.0, 400)
+    statistics = EpisodeStatistics(rewards, np.zeros(400), np.ones(400, np.int64))
+    low, high = statistics.confidence_interval()
+    half = 1.96 * rewards.std() / 20
+    assert low == pytest.approx(rewards.mean() - half, abs=0.05)
+    assert high == pytest.approx(rewards.mean() + half, abs=0.05)
+    assert statistics.confidence_interval() == (low, high)
+
+
+def test_the_folder_of_a_run_stands_for_its_final_model(evaluated, model, tmp_path, capsys):
+    evaluated(walkers(), tmp_path, "--env=3DBall", "--in-process", "--episodes=2")
+    assert capsys.readouterr().out.startswith("Walker: 2 episodes")
+    (tmp_path / "Other.onnx").write_bytes(model.read_bytes())
+    with pytest.raises(UsageError, match="holds the models of Other, Walker; choose with --behavior NAME"):
+        evaluated(walkers(), tmp_path, "--env=3DBall", "--in-process")
+    code, _ = evaluated(walkers(), tmp_path, "--env=3DBall", "--in-process", "--episodes=2", "--behavior=Walker")
+    assert code == 0
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty holds no final model; name one of its checkpoints"):
+        evaluated(walkers(), empty, "--env=3DBall", "--in-process")
 
 
 def test_json_in_a_missing_folder_is_refused_before_playing(evaluated, model, tmp_path):
