@@ -66,7 +66,14 @@ class BehaviorTrainer:
             spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
         ).to(device)
         self._optimizer = ppo.Optimizer(network)
-        self._fused = fuse(network, self._optimizer, device=device, backend=backend, threads=threads)
+        self._fused = fuse(
+            network,
+            self._optimizer,
+            device=device,
+            backend=backend,
+            threads=threads,
+            hyperparameters=settings.hyperparameters,
+        )
         self.policy = Policy(
             spec,
             network,

@@ -68,7 +68,7 @@ SignalName = Annotated[str, AfterValidator(_signal_name)]
 
 
 class Hyperparameters(Section):
-    """PPO's. `value_clipping` is ours: it turns on the clipped value loss of the PPO paper's code."""
+    """PPO's. The last four are ours, and off: see README.md in trainers/."""
 
     batch_size: Positive = 1024
     buffer_size: Positive = Field(default=10240, validate_default=True)
@@ -82,6 +82,9 @@ class Hyperparameters(Section):
     beta_schedule: Schedule = "linear"
     epsilon_schedule: Schedule = "linear"
     value_clipping: bool = False
+    joint_ratio: bool = False
+    max_grad_norm: PositiveFloat | None = None
+    target_kl: PositiveFloat | None = None
 
     @model_validator(mode="before")
     @classmethod

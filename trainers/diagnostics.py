@@ -12,7 +12,7 @@ import torch
 
 from trainers.distributions import log_prob, masked_log_probs
 from trainers.networks import ActorCritic
-from trainers.ppo import Batch, Optimizer
+from trainers.ppo import Batch, Optimizer, approximate_kl
 
 _ROWS = 1024  # steps that the first two are taken of: enough for two digits, and next to nothing beside the update
 
@@ -26,9 +26,8 @@ def diagnose(network: ActorCritic, optimizer: Optimizer, batch: Batch, epsilon: 
     mean, logits = actor.heads(actor.encode(some.inputs))
     branches = masked_log_probs(logits, target.allowed)
     change = log_prob(mean, actor.sigma(), branches, target.actions) - target.log_probs
-    whole = change.sum(dim=1)
     figures = {
-        "Policy/Approximate KL": float((whole.exp() - 1 - whole).mean()),
+        "Policy/Approximate KL": approximate_kl(change),
         "Policy/Clip Fraction": float(((change.exp() - 1).abs() > epsilon).float().mean()),
         "Losses/Gradient Norm": float(optimizer.adam_state().gradient.norm()),
     }

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from trainers.config import Hyperparameters
 from trainers.errors import UsageError
 from trainers.kernels import status
 from trainers.networks import ActorCritic
@@ -12,11 +13,22 @@ from trainers.ppo import Optimizer
 
 logger = logging.getLogger(__name__)
 
+_NOT_FUSED = ("joint_ratio", "max_grad_norm", "target_kl")
+
 Backend = Literal["auto", "openmined", "torch"]
 
 
-def fuse(network: ActorCritic, optimizer: Optimizer, *, device: torch.device, backend: Backend, threads: int) -> Any:
-    """The network's fused half, a FusedActorCritic for its device; None for plain torch.
+def fuse(
+    network: ActorCritic,
+    optimizer: Optimizer,
+    *,
+    device: torch.device,
+    backend: Backend,
+    threads: int,
+    hyperparameters: Hyperparameters | None = None,
+) -> Any:
+    """The network's fused half, a FusedActorCritic for its device; None for plain torch, also where
+    `hyperparameters` ask for what the kernels do not have.
 
     On a GPU "auto" is torch: the CUDA kernels have never run on one, so they are for who asks for them.
 
@@ -25,7 +37,10 @@ def fuse(network: ActorCritic, optimizer: Optimizer, *, device: torch.device, ba
     if backend == "torch":
         return None
     make: type[Any]
-    if device.type == "cpu":
+    asked = [name for name in _NOT_FUSED if hyperparameters is not None and getattr(hyperparameters, name)]
+    if asked:
+        native, reason = False, f"PPO runs on torch: the kernels have no {' and no '.join(asked)}"
+    elif device.type == "cpu":
         from trainers.kernels.fused import FusedActorCritic as make
 
         native, reason = status().native, status().reason

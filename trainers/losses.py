@@ -38,12 +38,16 @@ class Losses(NamedTuple):
     policy: Tensor
     value: Tensor
     gradients: Heads
+    log_ratio: Tensor  # [steps, dimensions + branches]: how much likelier the actions are now
 
 
-def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: float, value_clipping: bool) -> Losses:
+def losses_and_gradients(
+    heads: Heads, target: Target, *, epsilon: float, beta: float, value_clipping: bool, joint_ratio: bool = False
+) -> Losses:
     """All of it for one minibatch.
 
-    policy: clipped surrogate with one ratio for each action dimension and each branch, mean over all of them.
+    policy: clipped surrogate with one ratio for each action dimension and each branch, mean over all of them;
+    `joint_ratio` takes one ratio for a whole action, as in the PPO paper.
     value: squared error of the values, mean over steps and signals; `value_clipping` takes the worse of it and of the
     error of a value that moved by no more than `epsilon`. ML-Agents documents the clipping, but compares with the
     returns instead of the old values, which amounts to the plain error; so plain is the default here too.
@@ -52,12 +56,14 @@ def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: 
     branches = masked_log_probs(heads.logits, target.allowed)
     log_probs = log_prob(heads.mean, heads.log_sigma, branches, target.actions)
     advantages = target.advantages.unsqueeze(1)
-    ratio = torch.exp(log_probs - target.log_probs)
+    log_ratio = log_probs - target.log_probs
+    ratio = torch.exp(log_ratio.sum(1, keepdim=True) if joint_ratio else log_ratio)
     surrogate = ratio * advantages
     clipped = ratio.clamp(1.0 - epsilon, 1.0 + epsilon) * advantages
     # d loss / d log-probability: the derivative of the ratio is the ratio itself; none where the clipped side is the
     # smaller one.
     weight = torch.where(surrogate <= clipped, surrogate, 0.0) * (-1.0 / ratio.numel())
+    weight = weight.expand_as(log_ratio)
 
     mean_gradient = sigma_gradient = None
     dimensions = 0
@@ -91,4 +97,5 @@ def losses_and_gradients(heads: Heads, target: Target, *, epsilon: float, beta: 
         -torch.minimum(surrogate, clipped).mean(),
         squared.mean(),
         Heads(mean_gradient, sigma_gradient, logit_gradients, error * (1.0 / error.numel())),
+        log_ratio,
     )

@@ -70,8 +70,11 @@ class Optimizer:
             start = end
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Moves the parameters against their gradients."""
+    def step(self, learning_rate: float, max_grad_norm: float | None = None) -> None:
+        """Moves the parameters against their gradients, which are scaled down to a norm of `max_grad_norm` before."""
+        if max_grad_norm is not None:
+            norm = self._gradient.norm()
+            self._gradient *= (max_grad_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
         self._steps += 1
         self._moment.lerp_(self._gradient, 1.0 - _BETA_1)
         self._square.mul_(_BETA_2).addcmul_(self._gradient, self._gradient, value=1.0 - _BETA_2)
@@ -119,7 +122,8 @@ def update(
 ) -> dict[str, float]:
     """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`.
 
-    Steps that do not fill a minibatch are left out. Changes network and optimizer.
+    Steps that do not fill a minibatch are left out. Changes network and optimizer. With `target_kl` the update ends at
+    the first minibatch on which the policy has moved further.
     `fused`: the network's kernels, which then do all of it in one call.
 
     Returns the mean losses by TensorBoard tag.
@@ -154,12 +158,24 @@ def update(
                 epsilon=schedules.epsilon,
                 beta=schedules.beta,
                 value_clipping=settings.value_clipping,
+                joint_ratio=settings.joint_ratio,
             )
+            if settings.target_kl is not None and approximate_kl(losses.log_ratio) > settings.target_kl:
+                return _mean_losses(torch.stack(policy_losses), torch.stack(value_losses)) if policy_losses else {}
             network.backward(tape, losses.gradients)
-            optimizer.step(schedules.learning_rate)
+            optimizer.step(schedules.learning_rate, settings.max_grad_norm)
             policy_losses.append(losses.policy)
             value_losses.append(losses.value)
     return _mean_losses(torch.stack(policy_losses), torch.stack(value_losses)) if policy_losses else {}
+
+
+def approximate_kl(log_ratio: Tensor) -> float:
+    """How far the policy moved, from [steps, dimensions + branches]: mean of ratio - 1 - log(ratio) of whole actions.
+
+    Schulman, Approximating KL divergence, 2020, estimator k3.
+    """
+    whole = log_ratio.sum(dim=1)
+    return float((whole.exp() - 1 - whole).mean())
 
 
 def _mean_losses(policy: Tensor, value: Tensor) -> dict[str, float]:

@@ -35,6 +35,9 @@ def test_without_a_file_every_behavior_has_the_defaults_of_ml_agents() -> None:
             "beta_schedule": "linear",
             "epsilon_schedule": "linear",
             "value_clipping": False,
+            "joint_ratio": False,
+            "max_grad_norm": None,
+            "target_kl": None,
         },
         "network_settings": (
             network := {

@@ -60,7 +60,7 @@ checkpoint_settings: {run_id: 12, resume: null}
         "run.yaml:11: behaviors.A.hyperparameters.buffer_size: expected at least batch_size (64), found 32",
         "run.yaml:12: behaviors.A.hyperparameters.gamma: unknown key; known are batch_size, buffer_size, "
         "learning_rate, beta, epsilon, lambd, num_epoch, shared_critic, learning_rate_schedule, beta_schedule, "
-        "epsilon_schedule, value_clipping",
+        "epsilon_schedule, value_clipping, joint_ratio, max_grad_norm, target_kl",
         "run.yaml:14: behaviors.B.normalize: unknown key, it belongs in behaviors.B.network_settings",
         "run.yaml:16: environment_parameters.mass.sampler_parameters: missing; it has to be given",
         "run.yaml:17: engine_settings: expected a mapping of keys to values, found a list",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mlagents_envs.base_env import ActionSpec, BehaviorSpec, DimensionProperty, ObservationSpec, ObservationType
 
-from trainers.config import NetworkSettings
+from trainers.config import Hyperparameters, NetworkSettings
 from trainers.errors import UsageError
 from trainers.fused_ppo import fuse
 from trainers.kernels import status
@@ -45,3 +45,13 @@ def test_another_device_runs_in_torch_unless_the_kernels_are_insisted_on(
     with pytest.raises(UsageError, match=f"torch_settings.backend: openmined: {reason}"):
         fuse(network, optimizer, device=torch.device(device), backend="openmined", threads=1)
     _load.cache_clear()
+
+
+@pytest.mark.parametrize("name, value", [("joint_ratio", True), ("max_grad_norm", 0.5), ("target_kl", 0.1)])
+def test_what_the_kernels_do_not_have_runs_on_torch(name: str, value: object) -> None:
+    network, device = make_network(), torch.device("cpu")
+    asked = Hyperparameters.model_validate({name: value})
+    options = {"device": device, "threads": 1, "hyperparameters": asked}
+    assert fuse(network, Optimizer(network), backend="auto", **options) is None
+    with pytest.raises(UsageError, match=f"backend: openmined: PPO runs on torch: the kernels have no {name}"):
+        fuse(network, Optimizer(network), backend="openmined", **options)

@@ -164,7 +164,7 @@ def test_minibatches_are_full_and_the_rest_is_left_out(
 ) -> None:
     taken = []
     step = ppo.Optimizer.step
-    monkeypatch.setattr(ppo.Optimizer, "step", lambda optimizer, rate: taken.append(step(optimizer, rate)))
+    monkeypatch.setattr(ppo.Optimizer, "step", lambda *given: taken.append(step(*given)))
     network = make_network(2)
     before = copy.deepcopy(network.state_dict())
     losses, _ = update(network, random_batch(steps, 2), settings(num_epoch=2))
@@ -248,3 +248,60 @@ def test_a_bandit_moves_to_what_paid_and_its_critic_to_the_returns() -> None:
     assert after.mean.item() > before.mean[0].item() + 0.05
     assert after.logits[0].softmax(1)[0, 1] > before.logits[0].softmax(1)[0, 1] + 0.02
     assert abs(3 - after.values.item()) < abs(3 - before.values[0, 0].item())
+
+
+# ---- ours, and off unless they are asked for ----
+
+
+def test_a_joint_ratio_is_that_of_the_whole_action() -> None:
+    network = make_network(2, (3,))
+    batch = random_batch(20, 2, (3,))
+    expected = copy.deepcopy(network)
+    adam = torch.optim.Adam(expected.parameters(), lr=SCHEDULES.learning_rate)
+    mean, log_sigma, logits, values = expected(batch.inputs)
+    target = batch.target
+    assert mean is not None and log_sigma is not None and target.allowed is not None
+    normal, allowed = Normal(mean, log_sigma.exp()), target.allowed.float()
+    categorical = Categorical(logits=logits[0] * allowed - 1e8 * (1 - allowed))
+    log_prob = normal.log_prob(target.actions.continuous).sum(1) + categorical.log_prob(target.actions.discrete[:, 0])
+    ratio = (log_prob - target.log_probs.sum(1)).exp()
+    surrogate = torch.min(ratio * target.advantages, ratio.clamp(0.8, 1.2) * target.advantages)
+    entropy = normal.entropy().mean(1) + categorical.entropy()
+    (-surrogate.mean() + 0.5 * (values - target.returns).square().mean() - SCHEDULES.beta * entropy.mean()).backward()
+    adam.step()
+    update(network, batch, settings(batch_size=20, num_epoch=1, joint_ratio=True))
+    for found, wanted in zip(network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_gradient_is_scaled_down_to_its_greatest_norm() -> None:
+    batch = random_batch(20, 2)
+    norms = {}
+    for limit in (None, 1e9, 1e-3):
+        network = make_network(2)
+        _, optimizer = update(network, batch, settings(batch_size=20, num_epoch=1, max_grad_norm=limit))
+        norms[limit] = float(optimizer.adam_state().gradient.norm())
+    assert norms[1e9] == pytest.approx(norms[None])
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-4) and norms[None] > 1e-2
+
+
+def test_an_update_ends_when_the_policy_has_moved_far_enough() -> None:
+    batch = random_batch(100, 2)
+    network = make_network(2)
+    mean, log_sigma, *_ = network(batch.inputs)
+    old = Normal(mean, log_sigma.exp()).log_prob(batch.target.actions.continuous).detach()
+    batch = ppo.Batch(batch.inputs, batch.target._replace(log_probs=old))
+    steps = {}
+    for target_kl in (None, 1e9, 1e-3, 1e-12):
+        learner = copy.deepcopy(network)
+        _, optimizer = update(learner, batch, settings(num_epoch=5, target_kl=target_kl))
+        steps[target_kl] = int(optimizer.state_dict()["step"])
+    assert steps[None] == steps[1e9] == 50
+    assert 1 <= steps[1e-12] < steps[1e-3] < 50
+
+
+def test_the_kl_is_that_of_two_normals() -> None:
+    """Two normals of deviation 1 whose means are 0.3 apart: 0.3^2 / 2."""
+    drawn = torch.randn(200_000, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    log_ratio = Normal(0.3, 1.0).log_prob(drawn) - Normal(0.0, 1.0).log_prob(drawn)
+    assert ppo.approximate_kl(log_ratio) == pytest.approx(0.045, rel=0.02)
