@@ -16,6 +16,7 @@ from bridge.onnx_policy import allowed_actions
 _WIDE = 10.0  # numbers beyond are far from the few units that networks are made for
 _LARGE_RETURN = 1000.0
 _MOST_LISTED = 8
+_LEAST_MESSAGES, _LONGEST = 400, 60  # and how many times as long as asked for these may take at most
 
 Kind = Literal["problem", "advice"]
 
@@ -172,12 +173,16 @@ class EnvironmentCheck:
 
 
 def check_environment(environment: BaseEnv, seconds: float, seed: int) -> EnvironmentCheck:
-    """Plays `environment` with random actions that its masks allow, for so long."""
+    """Plays `environment` with random actions that its masks allow, for so long.
+
+    At least for some hundred messages, of which more is to be seen than of a clock: what compiles or loads at first
+    takes its time.
+    """
     generator = np.random.default_rng(seed)
     result = EnvironmentCheck({}, 0.0, 0.0)
-    start = time.perf_counter()
+    start, messages = time.perf_counter(), 0
     step: Callable[[], None] = environment.reset
-    while result.seconds < seconds:
+    while result.seconds < seconds or (messages < _LEAST_MESSAGES and result.seconds < _LONGEST * seconds):
         began = time.perf_counter()
         try:
             step()
@@ -185,7 +190,7 @@ def check_environment(environment: BaseEnv, seconds: float, seed: int) -> Enviro
             result.spoilt = str(error)
             break
         result.waiting += time.perf_counter() - began
-        step = environment.step
+        step, messages = environment.step, messages + 1
         for name, spec in environment.behavior_specs.items():
             decisions, terminals = environment.get_steps(name)
             if len(decisions) + len(terminals) == 0:
