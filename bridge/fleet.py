@@ -1,7 +1,7 @@
 """Several players stepped as one batch."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,17 @@ from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps, Ter
 from numpy.typing import NDArray
 
 from bridge.codec import Steps
-from bridge.exceptions import UnityActionException
+from bridge.exceptions import (
+    UnityActionException,
+    UnityCommunicationException,
+    UnityEnvironmentException,
+    UnityException,
+    UnityTimeOutException,
+)
 from bridge.stepped_environment import SteppedEnvironment
+
+# What a player may fail with and work again when it is started anew; a player that says goodbye does not fail.
+RESTARTABLE = (UnityCommunicationException, UnityEnvironmentException, UnityTimeOutException)
 
 
 @dataclass
@@ -28,10 +37,20 @@ class FleetSteps:
 
 
 class Fleet:
-    """Players that step together: all of them simulate while the trainer waits for the last one."""
+    """Players that step together: all of them simulate while the trainer waits for the last one.
+
+    Attributes:
+        restart: called with the number of a player that failed and its error; returns a new environment in its place,
+            or raises. None: the error is raised.
+        on_restart: called with the number of a player that was started again, before its first reset.
+    """
+
+    restart: Callable[[int, UnityException], SteppedEnvironment] | None = None
+    on_restart: Callable[[int], None] | None = None
 
     def __init__(self, environments: Sequence[SteppedEnvironment]) -> None:
         self.environments = list(environments)
+        self._failed: dict[int, UnityException] = {}  # players that could not be sent to
         self.waiting = False  # whether a call is waiting for players at this moment
         self._received: list[Steps] = [{} for _ in self.environments]
         self._zeros = np.zeros(0, np.int64)
@@ -52,16 +71,37 @@ class Fleet:
 
     def send_step(self) -> None:
         """Lets all players carry out the actions that were set; `receive` has the outcome."""
-        for environment in self.environments:
-            environment.send_step()
+        for player, environment in enumerate(self.environments):
+            try:
+                environment.send_step()
+            except RESTARTABLE as error:
+                if self.restart is None:
+                    raise
+                self._failed[player] = error
 
     def receive(self) -> dict[str, FleetSteps]:
         """Waits for all players."""
         self.waiting = True
         try:
-            return self.join([environment.receive_steps() for environment in self.environments])
+            return self.join([self._receive_steps(player) for player in range(len(self.environments))])
         finally:
             self.waiting = False
+
+    def _receive_steps(self, player: int) -> Steps:
+        error = self._failed.pop(player, None)
+        try:
+            if error is not None:
+                raise error
+            return self.environments[player].receive_steps()
+        except RESTARTABLE as error:
+            if self.restart is None:
+                raise
+            self.environments[player].close()  # its port and its process are wanted again
+            environment = self.environments[player] = self.restart(player, error)
+            if self.on_restart is not None:
+                self.on_restart(player)
+            environment.send_reset()
+            return environment.receive_steps()
 
     def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
         """`action`: one row for each row of the behavior's decisions in the last steps, else UnityActionException."""

@@ -60,6 +60,7 @@ class Run:
         if config.behaviors and config.default_settings is None:
             self._parameters.check_behaviors(list(config.behaviors))
         self._stop_at_reward = stop_at_reward
+        fleet.on_restart = self._restarted
         self._training = not config.checkpoint_settings.inference
         self._resume = config.checkpoint_settings.resume
         self._initialize_from = config.checkpoint_settings.initialize_from
@@ -149,6 +150,13 @@ class Run:
                 for player in range(len(self._fleet.environments)):
                     trainer.forget_open_trajectories(player)
         return change.requires_reset
+
+    def _restarted(self, player: int) -> None:
+        """Nothing of a player's former life goes on in its next one."""
+        if player < len(self._parameter_channels):
+            self._parameters.send(self._parameter_channels[player])
+        for trainer in self._trainers.values():
+            trainer.forget_open_trajectories(player)
 
     def _send_parameters(self) -> None:
         for channel in self._parameter_channels:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from mlagents_envs.base_env import ActionTuple, TerminalSteps
 
-from bridge.exceptions import UnityActionException, UnityEnvironmentException
+from bridge.exceptions import (
+    UnityActionException,
+    UnityEnvironmentException,
+    UnityException,
+    UnityTimeOutException,
+)
 from bridge.fleet import Fleet, FleetSteps
 from bridge.in_process import InProcessEnvironment
 
@@ -197,3 +202,70 @@ def test_close_ends_all_players_together_and_each_even_if_another_cannot_be(unit
         fleet.close()
     assert [player.exit.returncode for player in players] == [0, 0]
     assert threading.active_count() < 50
+
+
+# ---- players that fail ----
+
+
+class Failing(InProcessEnvironment):
+    """Fails once, in `half` of its step number `at`."""
+
+    def __init__(self, world, at: int, half: str) -> None:
+        super().__init__(world)
+        self.at, self.half, self.closed = at, half, False
+
+    def send_step(self) -> None:
+        self.at -= 1
+        if self.at == 0 and self.half == "send":
+            raise UnityTimeOutException("silence")
+        super().send_step()
+
+    def receive_steps(self):
+        if self.at == 0 and self.half == "receive":
+            raise UnityEnvironmentException("it crashed")
+        return super().receive_steps()
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
+
+
+@pytest.mark.parametrize("half, error", [("send", "silence"), ("receive", "it crashed")])
+def test_a_player_that_fails_is_started_again_and_the_others_go_on(toy, half: str, error: str) -> None:
+    failing, other = Failing(toy.EchoWorld, 3, half), InProcessEnvironment(toy.EchoWorld)
+    fleet = Fleet([failing, other])
+    told = []
+
+    def restart(player, why):
+        told.append((player, str(why), failing.closed))
+        return InProcessEnvironment(toy.EchoWorld)
+
+    fleet.restart, fleet.on_restart = restart, lambda player: told.append(player)
+    fleet.reset()
+    for number in range(6):
+        fleet.set_actions(toy.ECHO, ActionTuple(np.full((4, 2), number + 1, np.float32)))
+        batch = step(fleet)[toy.ECHO]
+        assert batch.decision_players.tolist() == [0, 0, 1, 1]
+        of_the_first = 0 if number == 2 else number + 1  # in a new life nothing was done yet
+        assert batch.decisions.obs[0].tolist() == [[of_the_first] * 2] * 2 + [[number + 1] * 2] * 2
+    assert told == [(0, error, True), 0]
+    assert fleet.environments[1] is other
+
+
+def test_without_a_way_to_start_it_again_the_failure_is_raised(toy) -> None:
+    for half, error in (("send", "silence"), ("receive", "it crashed")):
+        fleet = Fleet([Failing(toy.EchoWorld, 1, half)])
+        fleet.reset()
+        with pytest.raises(UnityException, match=error):
+            step(fleet)
+
+
+def test_a_restart_that_is_refused_raises_the_failure(toy) -> None:
+    def refuse(player, why):
+        raise why
+
+    fleet = Fleet([Failing(toy.EchoWorld, 1, "receive")])
+    fleet.restart = refuse
+    fleet.reset()
+    with pytest.raises(UnityEnvironmentException, match="it crashed"):
+        step(fleet)

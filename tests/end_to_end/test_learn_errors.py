@@ -236,3 +236,51 @@ def test_a_behavior_that_the_configuration_does_not_have(refused: Callable[..., 
     tiny.write_text(tiny.read_text().replace("3DBall:", "3DBal:"))
     error = only(refused("tiny.yaml", "--env", "3DBall", "--force"))
     assert error.startswith("the environment's behavior '3DBall' is not in the configuration, did you mean '3DBal'?")
+
+
+CRASHING = """
+import os
+from pathlib import Path
+from bridge.player import run_player
+from unity_envs.worlds import make_world_factory
+
+def make_world(seed, num_areas, parameters):
+    world = make_world_factory("3DBall", 4)(seed, num_areas, parameters)
+    lives = Path("lives.txt")
+    life = len(lives.read_text()) if lives.exists() else 0
+    lives.write_text("x" * (life + 1))
+    step, count = world.step, 0
+
+    def crash(actions):
+        nonlocal count
+        count += 1
+        if life < CRASHES and count == 60:
+            os._exit(3)
+        return step(actions)
+
+    world.step = crash
+    return world
+
+sys.exit(run_player(make_world, port))
+"""
+
+
+def test_a_player_that_crashes_is_started_again(
+    learn: Callable[..., Any], player_script: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    player_script("fragile", CRASHING.replace("CRASHES", "1"))
+    process = learn("tiny.yaml", "--env", "fragile", "--run-id", "new")
+    assert "[WARNING] Player 0 failed and is started again: " in process.stdout
+    assert (tmp_path / "lives.txt").read_text() == "xx"
+    assert (tmp_path / "results" / "new" / "3DBall.onnx").is_file()
+
+
+def test_a_player_that_crashes_again_and_again_ends_the_run(
+    learn: Callable[..., Any], player_script: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    player_script("fragile", CRASHING.replace("CRASHES", "9"))
+    process = learn("tiny.yaml", "--env", "fragile", "--restarts-rate-limit-n", "2", code=2)
+    assert process.stdout.count("is started again: ") == 2
+    assert "Player 0 is not started again: it has had 2 restarts within 60 s; " in process.stdout
+    assert (tmp_path / "lives.txt").read_text() == "xxx"
+    assert "What was learnt so far is saved in results/ppo; --resume goes on from it." in process.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge import API_VERSION, __version__
+from bridge.exceptions import UnityException
 from bridge.side_channels import (
     EngineConfigurationChannel,
     EnvironmentParametersChannel,
@@ -23,6 +24,7 @@ from trainers.config import NetworkSettings, RunConfig, load_config
 from trainers.console import Console, make_console
 from trainers.environments import choose, open_environment, open_together
 from trainers.errors import UsageError, did_you_mean
+from trainers.restarts import RestartLimits
 
 if TYPE_CHECKING:
     from bridge.fleet import Fleet
@@ -46,6 +48,9 @@ _FLAGS: list[tuple[str, str, str | None, str]] = [
     ("--num-areas", "env_settings", "N", "copies of the training area in each player"),
     ("--base-port", "env_settings", "PORT", "first port; without it the first free one from the default on"),
     ("--timeout-wait", "env_settings", "SECONDS", "longest wait for a player"),
+    ("--max-lifetime-restarts", "env_settings", "N", "times that each player is started again; -1: no limit"),
+    ("--restarts-rate-limit-n", "env_settings", "N", "the same within the period; -1: no limit"),
+    ("--restarts-rate-limit-period-s", "env_settings", "SECONDS", "that period"),
     ("--width", "engine_settings", "PIXELS", "window width"),
     ("--height", "engine_settings", "PIXELS", "window height"),
     ("--quality-level", "engine_settings", "N", "Unity quality level"),
@@ -243,7 +248,20 @@ def _open_fleet(
             wait_for_editor=True,
         )
 
-    return Fleet(open_together(open_one, env.num_envs))
+    fleet = Fleet(open_together(open_one, env.num_envs))
+    if env.env_path is not None and not in_process:
+        limits = RestartLimits(env)
+
+        def restart(player: int, error: UnityException) -> "SteppedEnvironment":
+            reason = limits.exhausted(player)
+            if reason is not None:
+                logger.warning("Player %d is not started again: %s.", player, reason)
+                raise error
+            logger.warning("Player %d failed and is started again: %s", player, error)
+            return open_one(player)
+
+        fleet.restart = restart
+    return fleet
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
