@@ -1,7 +1,10 @@
 """Everything one behavior needs to learn: its policy, its experience, its update and its report."""
 
+import copy
+import math
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,6 @@ from mlagents_envs.base_env import (
     ActionTuple,
     BehaviorSpec,
     DecisionSteps,
-    DimensionProperty,
-    ObservationType,
     TerminalSteps,
 )
 from numpy.typing import NDArray
@@ -32,7 +33,17 @@ from trainers.policy import Policy
 from trainers.report import Report, Summary
 from trainers.rollout import CutTrajectories, Episodes, ExperienceBuffer, OpenTrajectories, advantages_and_returns
 from trainers.schedules import BETA_MINIMUM, EPSILON_MINIMUM, LEARNING_RATE_MINIMUM, schedule_value
+from trainers.specifications import describe, refuse_unsupported
 from trainers.tensors import to_arrays, to_tensors
+
+
+@dataclass(frozen=True)
+class Best:
+    """The networks as they were at the summary with the highest mean reward."""
+
+    step: int
+    reward: float
+    state: dict[str, Any]
 
 
 class BehaviorTrainer:
@@ -50,7 +61,7 @@ class BehaviorTrainer:
         backend: Backend = "auto",
         threads: int = 1,
     ) -> None:
-        _refuse_unsupported(name, spec, settings.network_settings.goal_conditioning_type)
+        refuse_unsupported(name, spec, settings.network_settings.goal_conditioning_type)
         self.name = name
         self.settings = settings
         self.step = 0
@@ -91,6 +102,8 @@ class BehaviorTrainer:
         self._entropies: list[float] = []  # since the last summary
         self._next_summary = settings.summary_freq
         self._rewards_since_update: list[NDArray[np.float64]] = []
+        self._best_reward = -math.inf
+        self._best: Best | None = None
         self.episodes = 0
         self.reward_sum = 0.0
         self.report: Report | None = None
@@ -262,6 +275,11 @@ class BehaviorTrainer:
         for tag, value in self.gauges.items():
             self.report.add(tag, value)
         self.last_summary = self.report.write(at, self._training)
+        reward = self.last_summary.mean_reward
+        if self._training and reward is not None and reward > self._best_reward:
+            self._best_reward = reward
+            # Kept here until the next checkpoint: early on every summary is the best one so far.
+            self._best = Best(self.step, reward, copy.deepcopy(self._weights()))
         return self.last_summary
 
     @property
@@ -276,6 +294,18 @@ class BehaviorTrainer:
             self.report.add(tag, value)
 
     # ---- saving ----
+
+    def take_best(self) -> Best | None:
+        """The networks of the best summary, None if it was taken before."""
+        best, self._best = self._best, None
+        return best
+
+    def export_best(self, best: Best, path: Path) -> None:
+        """Writes its policy as an ONNX model for Unity."""
+        from trainers.export import export_onnx
+
+        arrays = {name: tensor.cpu().numpy() for name, tensor in best.state["network"].items()}
+        export_onnx({name: array for name, array in arrays.items() if name.startswith("actor.")}, self._spec, path)
 
     def export(self, path: Path) -> None:
         """Writes the policy as an ONNX model for Unity and checks it against this one."""
@@ -292,10 +322,9 @@ class BehaviorTrainer:
     def state(self, *, with_open_trajectories: bool) -> dict[str, Any]:
         """Everything to go on from; open trajectories only make sense beside the state of the world they happen in."""
         return {
-            "specification": _describe(self._spec),
-            "network": self.policy.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            **self._weights(),
             "step": self.step,
+            "best_reward": self._best_reward,
             "generator": self._generator.state_dict(),
             "experience": to_tensors(self._experience.state()),
             "noted": to_tensors([vars(cut) for cut in self._noted]),
@@ -303,12 +332,20 @@ class BehaviorTrainer:
             "rewards_since_update": to_tensors(list(self._rewards_since_update)),
         }
 
+    def _weights(self) -> dict[str, Any]:
+        """What another run can start from."""
+        return {
+            "specification": describe(self._spec),
+            "network": self.policy.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
     def load_weights(self, state: dict[str, Any], source: Path) -> None:
         """Takes up the networks and the optimiser of a state, and starts from step 0 with them.
 
         Raises UsageError when it was saved for other observations, actions or networks.
         """
-        found, expected = state["specification"], _describe(self._spec)
+        found, expected = state["specification"], describe(self._spec)
         if found not in (None, expected):
             raise UsageError(
                 f"{source} was trained with {found}, but the environment's behavior '{self.name}' now has {expected}; "
@@ -334,6 +371,7 @@ class BehaviorTrainer:
         """
         self.load_weights(state, source)
         self.step = state["step"]
+        self._best_reward = state.get("best_reward", -math.inf)
         self._next_summary = self.step - self.step % self.settings.summary_freq + self.settings.summary_freq
         self._generator.load_state_dict(state["generator"])
         if self._training:
@@ -342,31 +380,3 @@ class BehaviorTrainer:
             if with_open_trajectories and state["open_trajectories"] is not None:
                 self._open.load_state(to_arrays(state["open_trajectories"]))
         self._rewards_since_update = to_arrays(state["rewards_since_update"])
-
-
-def _refuse_unsupported(name: str, spec: BehaviorSpec, goal_conditioning: str) -> None:
-    if not spec.observation_specs:
-        raise UsageError(f"behavior '{name}' has no observations to learn from; add a sensor to its agent")
-    if spec.action_spec.continuous_size + spec.action_spec.discrete_size == 0:
-        raise UsageError(f"behavior '{name}' has no actions to learn; set the action spec of its Behavior Parameters")
-    for index, observation in enumerate(spec.observation_specs):
-        what = f"observation {index} ({observation.name}) of behavior '{name}'"
-        if len(observation.shape) == 3:
-            raise UsageError(
-                f"{what} is a picture of shape {observation.shape}; only vector observations are supported yet, so "
-                "take its sensor off the agent"
-            )
-        if DimensionProperty.VARIABLE_SIZE in observation.dimension_property:
-            raise UsageError(f"{what} has a variable length, which is not supported yet; take its sensor off the agent")
-        if observation.observation_type == ObservationType.GOAL_SIGNAL and goal_conditioning == "hyper":
-            raise UsageError(
-                f"{what} is a goal signal, and conditioning on goals is not supported yet; set "
-                "network_settings.goal_conditioning_type: none to take it as an ordinary observation"
-            )
-
-
-def _describe(spec: BehaviorSpec) -> str:
-    shapes = ", ".join("x".join(map(str, observation.shape)) for observation in spec.observation_specs)
-    action = spec.action_spec
-    branches = ", ".join(str(int(size)) for size in action.discrete_branches)
-    return f"observations of size [{shapes}], {action.continuous_size} continuous actions and branches [{branches}]"

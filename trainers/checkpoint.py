@@ -123,6 +123,16 @@ class CheckpointKeeper:
         status[self.behavior_name]["final_checkpoint"] = {**entry, "file_path": str(model)}
         self._write_status(status)
 
+    def save_best(self, step: int, state: dict[str, Any], export_onnx: Callable[[Path], None], reward: float) -> None:
+        """Write BEHAVIOR-best.pt and .onnx, which training_status.json names as best_checkpoint, and which stay."""
+        weights = self.run_folder.behavior(self.behavior_name) / f"{self.behavior_name}-best.pt"
+        save_state(weights, state)
+        write_whole(weights.with_suffix(".onnx"), export_onnx)
+        status = self._read_status()
+        of_behavior = status.setdefault(self.behavior_name, {})
+        of_behavior["best_checkpoint"] = _entry(step, weights, reward)
+        self._write_status(status)
+
     def latest(self) -> Path:
         """checkpoint.pt. Raises UsageError if it is missing or unreadable, and names the older ones."""
         path = self.run_folder.checkpoint(self.behavior_name)
@@ -140,13 +150,7 @@ class CheckpointKeeper:
         write_whole(self.run_folder.checkpoint(self.behavior_name), lambda temporary: _copy(weights, temporary))
         write_whole(model, export_onnx)
 
-        entry = {
-            "steps": step,
-            "file_path": str(model),
-            "reward": float(reward) if reward is not None and math.isfinite(reward) else None,
-            "creation_time": time.time(),
-            "auxillary_file_paths": [str(weights)],  # spelled as ML-Agents does
-        }
+        entry = _entry(step, weights, reward)
         status = self._read_status()
         lessons = state.get("environment_parameters", {}).get("lessons", {})
         status |= {name: {"lesson_num": number} for name, number in lessons.items()}
@@ -185,6 +189,17 @@ class CheckpointKeeper:
         # metadata stays last, as in ML-Agents' files
         status = {**{key: value for key, value in status.items() if key != "metadata"}, "metadata": metadata}
         write_text_whole(self.run_folder.training_status, json.dumps(status, indent=4) + "\n")
+
+
+def _entry(step: int, weights: Path, reward: float | None) -> dict[str, Any]:
+    """What training_status.json says of a checkpoint."""
+    return {
+        "steps": step,
+        "file_path": str(weights.with_suffix(".onnx")),
+        "reward": float(reward) if reward is not None and math.isfinite(reward) else None,
+        "creation_time": time.time(),
+        "auxillary_file_paths": [str(weights)],  # spelled as ML-Agents does
+    }
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -313,6 +313,9 @@ class Run:
                 keeper = self._keepers[name]
                 write = keeper.finish if final else keeper.save
                 write(trainer.step, state, trainer.export, trainer.recent_reward)
+                if (best := trainer.take_best()) is not None:
+                    export = functools.partial(trainer.export_best, best)
+                    keeper.save_best(best.step, best.state, export, best.reward)
         return True
 
     def _world_states(self) -> list[dict[str, Any]] | None:

@@ -4,6 +4,7 @@ RESULTS_DIR/RUN_ID/configuration.yaml                  all settings in effect
 RESULTS_DIR/RUN_ID/BEHAVIOR.onnx                       the final model
 RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-STEP.onnx, .pt    the newest checkpoints
 RESULTS_DIR/RUN_ID/BEHAVIOR/checkpoint.pt              the newest of all, from which a run is resumed
+RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-best.onnx, .pt    those of the summary with the highest mean reward
 RESULTS_DIR/RUN_ID/run_logs/                           training_status.json, timers.json, player logs, BEHAVIOR.csv
 """
 

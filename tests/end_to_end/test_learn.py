@@ -80,7 +80,7 @@ def test_a_run_leaves_the_folder_of_ml_agents(trained: Path) -> None:
         "configuration.yaml",
         "3DBall.onnx",
         "3DBall/checkpoint.pt",
-        *(f"3DBall/3DBall-{step}.{suffix}" for step in steps for suffix in ("pt", "onnx")),
+        *(f"3DBall/3DBall-{step}.{suffix}" for step in (*steps, "best") for suffix in ("pt", "onnx")),
         "run_logs/3DBall.csv",  # ours
         "run_logs/timers.json",
         "run_logs/training_status.json",

@@ -195,7 +195,7 @@ def test_networks_of_another_run_are_taken_over_at_step_0(train: Callable[..., A
 
 def test_init_path_names_a_file_of_the_other_run_or_any_file(train: Callable[..., Any], toy_world: Any) -> None:
     first = train(toy_world, settings(checkpoint_interval=100, max_steps=300), run_id="first").folder
-    early = min(first.behavior("Toy").glob("Toy-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+    early = min(first.behavior("Toy").glob("Toy-[0-9]*.pt"), key=lambda path: int(path.stem.split("-")[1]))
     expected = load_state(early)["network"]["actor.body.0.weight"]
     by_name = {"init_path": early.name}, {"initialize_from": "first"}
     for number, (of_behavior, of_run) in enumerate([by_name, ({"init_path": str(early)}, {})]):

@@ -68,8 +68,9 @@ def test_a_run_leaves_the_files_of_ml_agents(train: Callable[..., Any], toy_worl
     folder = trained.folder
     assert names(folder.path) == {"configuration.yaml", "Toy.onnx", "Toy", "run_logs"}
     assert names(folder.run_logs) == {"timers.json", "training_status.json", "Toy.csv"}
-    (step,) = {int(path.stem.split("-")[1]) for path in folder.behavior("Toy").glob("Toy-*")}
-    assert names(folder.behavior("Toy")) == {"checkpoint.pt", f"Toy-{step}.pt", f"Toy-{step}.onnx"}
+    (step,) = {int(path.stem.split("-")[1]) for path in folder.behavior("Toy").glob("Toy-[0-9]*")}
+    written = {f"Toy-{which}.{suffix}" for which in (step, "best") for suffix in ("pt", "onnx")}
+    assert names(folder.behavior("Toy")) == {"checkpoint.pt", *written}
     status = json.loads(folder.training_status.read_text())
     assert status["Toy"]["final_checkpoint"]["steps"] == step
     assert status["Toy"]["final_checkpoint"]["file_path"] == str(folder.model("Toy"))
@@ -138,7 +139,7 @@ def test_checkpoints_come_at_their_interval_and_the_newest_stay(train: Callable[
     assert len(steps) == 3
     assert [step // 100 for step in steps] == [4, 5, 5] or [step // 100 for step in steps] == [3, 4, 5]
     files = {f"Toy-{step}.{suffix}" for step in steps for suffix in ("pt", "onnx")}
-    assert names(trained.folder.behavior("Toy")) == files | {"checkpoint.pt"}
+    assert names(trained.folder.behavior("Toy")) == files | {"checkpoint.pt", "Toy-best.pt", "Toy-best.onnx"}
 
 
 def test_stop_at_reward_ends_at_the_first_summary_that_reaches_it(train: Callable[..., Any], toy_world: Any) -> None:
@@ -281,3 +282,32 @@ def test_inference_plays_the_saved_policy_and_changes_no_checkpoint(train: Calla
     assert found is not None, last
     assert int(found[1]) > 1000
     assert float(found[2]) > 1.5
+
+
+def test_the_best_model_is_kept(train: Callable[..., Any], toy_world: Any) -> None:
+    learning = settings(max_steps=2000, summary_freq=200, hyperparameters={"learning_rate": 1e-2})
+    trained = train(toy_world, learning)
+    folder = trained.folder
+    rewards = dict(scalars(folder.behavior("Toy"))["Environment/Cumulative Reward"])
+    best = json.loads(folder.training_status.read_text())["Toy"]["best_checkpoint"]
+    assert best["reward"] == pytest.approx(max(rewards.values()), rel=1e-6)
+    (at,) = [step for step, reward in rewards.items() if reward == max(rewards.values())]
+    assert at <= best["steps"] < at + 200
+    model = folder.behavior("Toy") / "Toy-best.onnx"
+    assert best["file_path"] == str(model) and model.is_file()
+
+
+def test_a_run_starts_from_the_best_of_another(train: Callable[..., Any], toy_world: Any) -> None:
+    train(toy_world, settings())
+    trained = train(toy_world, settings(init_path="Toy-best.pt"), run_id="second", initialize_from="run")
+    assert "Initialised 'Toy' from " in trained.output and "Toy-best.pt" in trained.output
+
+
+def test_a_resumed_run_keeps_what_was_better_before(train: Callable[..., Any], toy_world: Any) -> None:
+    learning = settings(max_steps=1000, summary_freq=200, hyperparameters={"learning_rate": 1e-2})
+    folder = train(toy_world, learning).folder
+    before = json.loads(folder.training_status.read_text())["Toy"]["best_checkpoint"]
+    spoilt = settings(max_steps=1400, summary_freq=200, hyperparameters={"learning_rate": 10.0})
+    train(toy_world, spoilt, resume=True)
+    after = json.loads(folder.training_status.read_text())["Toy"]["best_checkpoint"]
+    assert after["reward"] >= before["reward"]
