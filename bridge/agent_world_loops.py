@@ -5,18 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_compiled: Any
-try:
-    from numba import njit
-except ImportError:  # there is no numba for this Python or this machine
-
-    def _compiled(function: Any) -> Any:
-        return function
-else:
-    _compiled = njit(cache=True)
+from bridge.compiled import compiled
 
 
-@_compiled
+@compiled
 def any_ended(ended: NDArray[np.int8]) -> bool:
     """Whether any of `ended` [agents] is marked."""
     for mark in ended:  # noqa: SIM110 - numba compiles no generators
@@ -25,7 +17,7 @@ def any_ended(ended: NDArray[np.int8]) -> bool:
     return False
 
 
-@_compiled
+@compiled
 def end_episodes(
     ended: NDArray[np.int8],
     reported: NDArray[np.bool_],
@@ -57,7 +49,7 @@ def end_episodes(
     return overs, tells
 
 
-@_compiled
+@compiled
 def send_rewards(rewards: NDArray[np.float64], sent: NDArray[np.float32], reported: NDArray[np.bool_]) -> None:
     """Move `rewards` to `sent`, all arrays [agents]: every agent decides."""
     for i in range(len(rewards)):
@@ -66,7 +58,7 @@ def send_rewards(rewards: NDArray[np.float64], sent: NDArray[np.float32], report
         reported[i] = False
 
 
-@_compiled
+@compiled
 def clear_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> None:
     """Set these rows of `array` [agents, size] to 0."""
     for row in rows:

@@ -12,15 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_compiled: Any
-try:
-    from numba import njit
-except ImportError:  # there is no numba for this Python or this machine
-
-    def _compiled(function: Any) -> Any:
-        return function
-else:
-    _compiled = njit(cache=True)
+from bridge.compiled import compiled
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -30,13 +22,13 @@ PENDING = 1  # 1: an action was taken and its reward is not known yet
 EPISODE_LENGTH = 2  # finished steps of the episode
 
 
-@_compiled
+@compiled
 def _slot_of(keys: Integers, key_slots: Integers, key: int, guess: int) -> int:
     at = guess if guess < len(keys) and keys[guess] == key else np.searchsorted(keys, key)
     return key_slots[at] if keys[at] == key else -1
 
 
-@_compiled
+@compiled
 def _finish_step(
     slot: int, reward: float, group_reward: float, counts: Integers, sums: NDArray[np.float64], stored_rewards: Floats
 ) -> None:
@@ -48,7 +40,7 @@ def _finish_step(
     sums[slot, 1] += group_reward
 
 
-@_compiled
+@compiled
 def continue_agents(
     keys: Integers,
     key_slots: Integers,
@@ -82,7 +74,7 @@ def continue_agents(
     return 0, full
 
 
-@_compiled
+@compiled
 def end_agents(
     keys: Integers,
     key_slots: Integers,
@@ -111,7 +103,7 @@ def end_agents(
     return acted
 
 
-@_compiled
+@compiled
 def act(slots: Integers, counts: Integers, at: Integers) -> int:
     """Notes that the agents of `slots` have acted, and their steps' places in `at` [agents]; returns the greatest."""
     greatest = -1
@@ -122,7 +114,7 @@ def act(slots: Integers, counts: Integers, at: Integers) -> int:
     return greatest
 
 
-@_compiled
+@compiled
 def scatter(values: NDArray[Any], slots: Integers, at: Integers, stored: NDArray[Any]) -> None:
     """Writes row i of `values` [agents, size] to `stored` at slots[i], at[i]."""
     for i in range(len(slots)):
@@ -130,7 +122,7 @@ def scatter(values: NDArray[Any], slots: Integers, at: Integers, stored: NDArray
             stored[slots[i], at[i], k] = values[i, k]
 
 
-@_compiled
+@compiled
 def gather(stored: NDArray[Any], slots: Integers, lengths: Integers, values: NDArray[Any]) -> None:
     """Writes the first `lengths` steps of each of `slots`, one after the other, to `values` [steps, size]."""
     row = 0
@@ -141,7 +133,7 @@ def gather(stored: NDArray[Any], slots: Integers, lengths: Integers, values: NDA
             row += 1
 
 
-@_compiled
+@compiled
 def take_in(observations: Floats, mean: Floats, variance_sum: Floats, scale: Floats, steps: float) -> None:
     """A normaliser's update with `observations` [steps, size]; `steps` are all that it has seen then."""
     count, size = observations.shape

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlagents_envs.base_env import ActionTuple
 
-from bridge import agent_world_loops
+from bridge import agent_world_loops, compiled
 from bridge.exceptions import UnityEnvironmentException
 from bridge.player import INTERRUPTED, TERMINATED, ActionSpec, AgentWorld, EnvironmentParameters, vector_observation
 
@@ -197,10 +197,12 @@ def test_wrong_use_is_refused_by_name():
 def test_without_numba_the_same_loops_run_as_python(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     try:
+        importlib.reload(compiled)
         plain = importlib.reload(agent_world_loops)
         assert type(plain.end_episodes).__name__ == "function"
         test_an_end_between_decisions_is_sent_alone_and_zero_actions_follow()
         test_a_second_end_before_the_next_decision_is_not_sent_and_its_reward_leaks_as_in_unity()
     finally:
         monkeypatch.undo()
+        importlib.reload(compiled)
         importlib.reload(agent_world_loops)

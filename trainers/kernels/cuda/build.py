@@ -51,8 +51,8 @@ def sources() -> list[Path]:
 def cached_library(nvcc: str, only: Sequence[int] = ()) -> Path:
     """Where the library built by this nvcc from these sources belongs in the user's cache."""
     key = hashlib.sha256()
-    operators = _HERE.parent / "src" / "operators"
-    for path in [*sources(), *sorted(_HERE.glob("*.cuh")), *sorted(_HERE.glob("*.h")), *sorted(operators.glob("*.h"))]:
+    headers = [*_HERE.glob("*.cuh"), *_HERE.glob("*.h"), *(_HERE.parent / "src").rglob("*.h")]
+    for path in [*sources(), *sorted(headers)]:
         key.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     key.update(repr((nvcc, _run([nvcc, "--version"]), FLAGS, ARCHITECTURES, tuple(only))).encode())
     return _cache_folder() / key.hexdigest()[:20] / library_name()

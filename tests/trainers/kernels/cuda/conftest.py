@@ -85,7 +85,7 @@ def emulation_library(request: pytest.FixtureRequest) -> ctypes.CDLL:
         pytest.skip(str(error))
     key = hashlib.sha256(repr((compiler, FLAGS)).encode())
     here = Path(build.__file__).parent
-    for folder in (here, here.parent / "src" / "operators", EMULATION):
+    for folder in (here, here.parent / "src", here.parent / "src" / "operators", EMULATION):
         for path in sorted(folder.glob("*.[chp]*")):
             if path.suffix in (".cu", ".cuh", ".h", ".cpp"):
                 key.update(path.name.encode() + path.read_bytes())

@@ -15,13 +15,7 @@
 #define OPENMINED_MATH(name) __builtin_##name
 #endif
 
-#if !defined(OPENMINED_FUNCTION)
-#if defined(__CUDACC__)
-#define OPENMINED_FUNCTION __host__ __device__ static inline
-#else
-#define OPENMINED_FUNCTION static inline __attribute__((unused))
-#endif
-#endif
+#include "../exact_math.h"
 
 // One function of the C library for float and double.
 #define OPENMINED_FROM_C(ours, single, twice)                                    \
@@ -75,17 +69,6 @@ OPENMINED_FUNCTION float exponential(float x) { return ::expf(x); }
 OPENMINED_FUNCTION float logarithm(float x) { return ::logf(x); }
 OPENMINED_FUNCTION float hyperbolic_tangent(float x) { return ::tanhf(x); }
 #else
-OPENMINED_FUNCTION uint32_t bits_of(float x) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-OPENMINED_FUNCTION float from_bits(uint32_t bits) {
-    float x;
-    __builtin_memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 // e^x. Cephes' expf (S. Moshier); the power of two is applied in two halves, so that denormal results come out.
 OPENMINED_FUNCTION float exponential(float x) {
     float within = x > 89.0f ? 89.0f : x;  // e^89 is infinite, e^-104 is 0
@@ -108,27 +91,10 @@ OPENMINED_FUNCTION float exponential(float x) {
     return y * first * second;
 }
 
-// ln x. Cephes' logf; denormal numbers are made normal first.
+// ln x; denormal numbers are made normal first.
 OPENMINED_FUNCTION float logarithm(float x) {
     const bool tiny = x < 1.17549435e-38f;
-    const uint32_t bits = bits_of(tiny ? x * 33554432.0f : x);  // 2^25
-    float exponent = static_cast<float>(static_cast<int32_t>(bits >> 23) - 126 - (tiny ? 25 : 0));
-    float m = from_bits((bits & 0x007fffffu) | 0x3f000000u);  // in [0.5, 1)
-    const bool small = m < 0.707106781186547524f;
-    exponent = small ? exponent - 1.0f : exponent;
-    m = (small ? m + m : m) - 1.0f;
-    const float square = m * m;
-    float y = 7.0376836292e-2f;
-    y = y * m + -1.1514610310e-1f;
-    y = y * m + 1.1676998740e-1f;
-    y = y * m + -1.2420140846e-1f;
-    y = y * m + 1.4249322787e-1f;
-    y = y * m + -1.6668057665e-1f;
-    y = y * m + 2.0000714765e-1f;
-    y = y * m + -2.4999993993e-1f;
-    y = y * m + 3.3333331174e-1f;
-    y = y * m * square + exponent * -2.12194440e-4f - 0.5f * square;
-    y = m + y + exponent * 0.693359375f;
+    const float y = logarithm_of_normal(tiny ? x * 33554432.0f : x, tiny ? -25.0f : 0.0f);  // 2^25
     const float infinite = __builtin_inff();
     const float special = x == 0.0f ? -infinite : (x == infinite ? x : __builtin_nanf(""));
     return x > 0.0f && x < infinite ? y : special;
