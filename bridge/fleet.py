@@ -65,19 +65,14 @@ class Fleet:
 
     def reset(self) -> dict[str, FleetSteps]:
         """Starts all episodes anew."""
-        for environment in self.environments:
-            environment.send_reset()
+        for player, environment in enumerate(self.environments):
+            self._send(player, environment.send_reset)
         return self.receive()
 
     def send_step(self) -> None:
         """Lets all players carry out the actions that were set; `receive` has the outcome."""
         for player, environment in enumerate(self.environments):
-            try:
-                environment.send_step()
-            except RESTARTABLE as error:
-                if self.restart is None:
-                    raise
-                self._failed[player] = error
+            self._send(player, environment.send_step)
 
     def receive(self) -> dict[str, FleetSteps]:
         """Waits for all players."""
@@ -86,6 +81,14 @@ class Fleet:
             return self.join([self._receive_steps(player) for player in range(len(self.environments))])
         finally:
             self.waiting = False
+
+    def _send(self, player: int, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except RESTARTABLE as error:
+            if self.restart is None:
+                raise
+            self._failed[player] = error
 
     def _receive_steps(self, player: int) -> Steps:
         error = self._failed.pop(player, None)

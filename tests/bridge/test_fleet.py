@@ -269,3 +269,13 @@ def test_a_restart_that_is_refused_raises_the_failure(toy) -> None:
     fleet.reset()
     with pytest.raises(UnityEnvironmentException, match="it crashed"):
         step(fleet)
+
+
+def test_a_player_that_fails_at_a_reset_is_started_again(toy) -> None:
+    class FailingAtReset(InProcessEnvironment):
+        def send_reset(self) -> None:
+            raise UnityEnvironmentException("it crashed")
+
+    fleet = Fleet([FailingAtReset(toy.EchoWorld), InProcessEnvironment(toy.EchoWorld)])
+    fleet.restart = lambda player, why: InProcessEnvironment(toy.EchoWorld)
+    assert fleet.reset()[toy.ECHO].decision_players.tolist() == [0, 0, 1, 1]
