@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainers.kernels.fused_checks import check_count, check_heads, check_observation, count_minibatches
 from trainers.kernels.library import (
     ActArguments,
     NetworkDescription,
@@ -134,10 +135,7 @@ class FusedActorCritic:
         self._threads = threads
         count = parameters.numel()
         self._base = tensor_pointer("FusedActorCritic", "parameters", parameters, torch.float32, (count,))
-        if (continuous is None) != (log_sigma is None):
-            raise ValueError(
-                "FusedActorCritic: log_sigma: expected together with continuous, got one without the other"
-            )
+        check_heads(continuous, log_sigma)
         self._sizes = list(observation_sizes)
         self._dimensions = 0 if continuous is None else continuous.out_features
         self._branches = [head.out_features for head in discrete]
@@ -242,8 +240,7 @@ class FusedActorCritic:
 
         Finding an array's address takes NumPy longer than copying an ordinary observation.
         """
-        if len(observations) != len(self._sizes):
-            raise ValueError(f"act: observations: expected {len(self._sizes)}, got {len(observations)}")
+        check_count("act: observations", observations, self._sizes)
         agents = len(observations[0])
         if agents > self._room.agents:
             self._make_room(max(agents, 2 * self._room.agents))
@@ -251,13 +248,7 @@ class FusedActorCritic:
             if observation.shape == (agents, size) and observation.dtype == _FLOAT32:
                 self._room.observations[index][:agents] = observation
                 continue
-            if observation.dtype != _FLOAT32:
-                raise TypeError(f"act: observations[{index}]: expected float32, got {observation.dtype}")
-            if len(observation) != agents or observation.size != agents * size:
-                raise ValueError(
-                    f"act: observations[{index}]: expected {agents} agents with {size} numbers each, "
-                    f"got shape {list(observation.shape)}"
-                )
+            check_observation(index, observation, agents, size)
             self._room.observations[index][:agents] = observation.reshape(agents, size)
         return agents
 
@@ -280,9 +271,7 @@ class FusedActorCritic:
         self._scales: Any = None
         if normalizers is None:
             return
-        if len(normalizers) != len(self._sizes):
-            expected = f"expected {len(self._sizes)}, one an observation"
-            raise ValueError(f"FusedActorCritic: normalizers: {expected}, got {len(normalizers)}")
+        check_count("FusedActorCritic: normalizers", normalizers, self._sizes)
         self._normalizers = list(normalizers)  # the tensors have to live as long as their addresses
         self._means, self._scales = (
             pointers(
@@ -333,11 +322,7 @@ class FusedActorCritic:
             pointer("returns", (steps, self._signals)),
             pointer("values", (steps, self._signals)),
         )
-        if batch_size < 1 or order.numel() % batch_size:
-            raise ValueError(
-                f"ppo_update: order: expected whole minibatches of {batch_size}, got {order.numel()} entries"
-            )
-        minibatches = order.numel() // batch_size
+        minibatches = count_minibatches(order, batch_size)
         order_pointer = tensor_pointer("ppo_update", "order", order, torch.int64, tuple(order.shape))
         count = (self._parameters.numel(),)
         settings = PPOSettings(

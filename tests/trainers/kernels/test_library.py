@@ -111,7 +111,7 @@ def test_wrong_observations_are_told_by_index(twins: Callable[..., Any], native:
     fused = twins(inputs=(3, 5)).fused
     good = [np.zeros((4, 3), np.float32), np.zeros((4, 5), np.float32)]
     for wrong, kind, message in (
-        ([good[0]], ValueError, r"act: observations: expected 2, got 1"),
+        ([good[0]], ValueError, r"act: observations: expected 2, one an observation, got 1"),
         ([good[0], good[1].astype(np.float64)], TypeError, r"act: observations\[1\]: expected float32, got float64"),
         ([good[0], good[1][:3]], ValueError, r"observations\[1\]: expected 4 agents with 5 numbers each, .*\[3, 5\]"),
         ([good[0], good[0]], ValueError, r"observations\[1\]: expected 4 agents with 5 numbers each, .*\[4, 3\]"),

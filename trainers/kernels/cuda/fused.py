@@ -24,6 +24,7 @@ from trainers.kernels.cuda.library import (
 )
 from trainers.kernels.cuda.network import Body, layers, offset
 from trainers.kernels.fused import Acted, AdamState, Experience
+from trainers.kernels.fused_checks import check_count, check_heads, check_observation, count_minibatches
 from trainers.kernels.library import check_array
 
 Floats = NDArray[np.float32]
@@ -113,10 +114,7 @@ class FusedActorCritic:
         self._library = require_library("FusedActorCritic") if library is None else library
         self._parameters, self.device = parameters, parameters.device
         tensor_pointer("FusedActorCritic", "parameters", parameters, torch.float32, (parameters.numel(),), self.device)
-        if (continuous is None) != (log_sigma is None):
-            raise ValueError(
-                "FusedActorCritic: log_sigma: expected together with continuous, got one without the other"
-            )
+        check_heads(continuous, log_sigma)
         self._sizes = list(observation_sizes)
         self._dimensions = 0 if continuous is None else continuous.out_features
         self._branches = [head.out_features for head in discrete]
@@ -156,9 +154,7 @@ class FusedActorCritic:
     def _check_normalizers(self, normalizers: Sequence[tuple[Tensor, Tensor]] | None) -> list[tuple[Tensor, Tensor]]:
         if normalizers is None:
             return []
-        if len(normalizers) != len(self._sizes):
-            expected = f"expected {len(self._sizes)}, one an observation"
-            raise ValueError(f"FusedActorCritic: normalizers: {expected}, got {len(normalizers)}")
+        check_count("FusedActorCritic: normalizers", normalizers, self._sizes)
         for index, (pair, size) in enumerate(zip(normalizers, self._sizes, strict=True)):
             for one in pair:
                 name = f"normalizers[{index}]"
@@ -236,20 +232,13 @@ class FusedActorCritic:
 
     def _take_in(self, observations: Sequence[Floats]) -> _ActRoom:
         """Brings observations to the device, normalised, side by side."""
-        if len(observations) != len(self._sizes):
-            raise ValueError(f"act: observations: expected {len(self._sizes)}, got {len(observations)}")
+        check_count("act: observations", observations, self._sizes)
         agents = len(observations[0])
         room = self._act_room
         if room is None or room.agents != agents:
             room = self._act_room = _ActRoom(self, agents)
         for index, (observation, size) in enumerate(zip(observations, self._sizes, strict=True)):
-            if observation.dtype != np.float32:
-                raise TypeError(f"act: observations[{index}]: expected float32, got {observation.dtype}")
-            if len(observation) != agents or observation.size != agents * size:
-                raise ValueError(
-                    f"act: observations[{index}]: expected {agents} agents with {size} numbers each, "
-                    f"got shape {list(observation.shape)}"
-                )
+            check_observation(index, observation, agents, size)
             room.host_parts[index][:] = observation.reshape(agents, size)
         room.observations.copy_(room.host_observations, non_blocking=True)
         stride, column, stream = room.inputs.shape[1], 0, stream_of(self.device)
@@ -288,11 +277,7 @@ class FusedActorCritic:
         each minibatch, float32 [minibatches], on the device. Raises TypeError or ValueError for tensors of another
         type, shape, layout or device; an entry of `order` that is no step reads wrong memory.
         """
-        if batch_size < 1 or order.numel() % batch_size:
-            raise ValueError(
-                f"ppo_update: order: expected whole minibatches of {batch_size}, got {order.numel()} entries"
-            )
-        minibatches = order.numel() // batch_size
+        minibatches = count_minibatches(order, batch_size)
         at = tensor_pointer("ppo_update", "order", order, torch.int64, tuple(order.shape), self.device)
         count = (self._parameters.numel(),)
         gradient, moment, square = (

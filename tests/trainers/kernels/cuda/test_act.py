@@ -65,7 +65,7 @@ def test_acts_as_the_kernels_on_the_cpu(
 def test_wrong_observations_are_told_by_name(pairs: Callable[..., Any], observations: Callable[..., Any]) -> None:
     fused = pairs(inputs=(5, 3), branches=(2,)).fused
     seen = observations(4, 5, 3)
-    with pytest.raises(ValueError, match="act: observations: expected 2, got 1"):
+    with pytest.raises(ValueError, match="act: observations: expected 2, one an observation, got 1"):
         fused.act(seen[:1], seed=1, call=1)
     with pytest.raises(TypeError, match=r"act: observations\[1\]: expected float32, got float64"):
         fused.act([seen[0], seen[1].astype(np.float64)], seed=1, call=1)
