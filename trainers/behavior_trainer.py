@@ -1,8 +1,7 @@
-"""Everything one behavior needs to learn: its policy, its experience, its update and its report."""
+"""One behavior's life in a run: what its agents go through, when its networks learn, what is reported and saved."""
 
 import copy
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +19,13 @@ from numpy.typing import NDArray
 
 from trainers import ppo
 from trainers.config import TrainerSettings
-from trainers.diagnostics import diagnose
-from trainers.distributions import Actions
-from trainers.errors import UsageError
-from trainers.fused_ppo import Backend, fuse
-from trainers.kernels.advantages import gae
-from trainers.kernels.philox import Philox
-from trainers.losses import Target
-from trainers.networks import ActorCritic
-from trainers.official_checkpoint import in_order
-from trainers.policy import Policy
+from trainers.experience import ExperienceBuffer
+from trainers.fused_ppo import Backend
+from trainers.learner import Learner
 from trainers.report import Report, Summary
-from trainers.rollout import CutTrajectories, Episodes, ExperienceBuffer, OpenTrajectories, advantages_and_returns
+from trainers.rollout import CutTrajectories, Episodes, OpenTrajectories, more_rows
 from trainers.schedules import BETA_MINIMUM, EPSILON_MINIMUM, LEARNING_RATE_MINIMUM, schedule_value
-from trainers.specifications import describe, refuse_unsupported
+from trainers.specifications import refuse_unsupported
 from trainers.tensors import to_arrays, to_tensors
 
 
@@ -61,43 +53,24 @@ class BehaviorTrainer:
         backend: Backend = "auto",
         threads: int = 1,
     ) -> None:
-        refuse_unsupported(name, spec, settings.network_settings.goal_conditioning_type)
+        curious = [signal for kind, signal in settings.reward_signals.items() if kind != "extrinsic"]
+        for each in (settings, *curious):
+            refuse_unsupported(name, spec, each.network_settings)
         self.name = name
         self.settings = settings
         self.step = 0
-        self._spec = spec
-        self._device = device
         self._training = training
-        self._signals = list(settings.reward_signals)
-        # Each behavior has random numbers of its own: one more behavior changes no other, and no two act alike.
-        streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2).tolist()
-        torch.manual_seed(streams[0])  # the weights are drawn from the global generator
-        self._generator = Philox(streams[1])
-        network = ActorCritic(
-            spec, settings.network_settings, self._signals, shared_critic=settings.hyperparameters.shared_critic
-        ).to(device)
-        self._optimizer = ppo.Optimizer(network)
-        self._fused = fuse(
-            network,
-            self._optimizer,
-            device=device,
-            backend=backend,
-            threads=threads,
-            hyperparameters=settings.hyperparameters,
-        )
-        self.policy = Policy(
-            spec,
-            network,
-            self._generator,
-            device,
-            deterministic=settings.network_settings.deterministic,
-            fused=self._fused,
-        )
-        columns = self.policy.columns()
-        self._open = OpenTrajectories(spec, settings.time_horizon, columns)
+        self._learner = Learner(name, spec, settings, seed=seed, device=device, backend=backend, threads=threads)
+        self.policy = self._learner.policy
+        self._memory_size = self.policy.network.memory_size
+        signals, columns = self._learner.signals, self.policy.columns()
+        self._open = OpenTrajectories(spec, settings.time_horizon, columns, self._memory_size)
         capacity = settings.hyperparameters.buffer_size + settings.time_horizon
-        self._experience = ExperienceBuffer(spec, capacity if training else 0, len(self._signals), columns)
+        self._experience = ExperienceBuffer(
+            spec, capacity if training else 0, len(signals), columns, keeps_next=bool(self._learner.curious)
+        )
         self._noted: list[CutTrajectories] = []
+        self._signal_rewards = np.zeros((0, len(signals)))  # [slots, signals]: of the episodes that agents are in
         self._entropy_due = False
         self._entropies: list[float] = []  # since the last summary
         self._next_summary = settings.summary_freq
@@ -132,10 +105,12 @@ class BehaviorTrainer:
 
     def act(self, slots: NDArray[np.int64], decisions: DecisionSteps) -> ActionTuple:
         """Actions for the agents of `decisions`, noted in their trajectories."""
-        actions, columns = self.policy.act(decisions)
-        self._open.store(slots, decisions.obs, columns)
+        acted = self.policy.act(decisions, self._open.memories(slots) if self._memory_size else None)
+        self._open.store(slots, decisions.obs, acted.columns)
+        if acted.memories is not None:
+            self._open.remember(slots, acted.memories)
         self._entropy_due = True
-        return actions
+        return acted.actions
 
     def _count_episodes(self, episodes: Episodes) -> None:
         self.episodes += len(episodes.rewards)
@@ -146,8 +121,9 @@ class BehaviorTrainer:
         if self.report is not None:
             grouped = episodes.group_rewards if np.any(episodes.group_rewards) else None
             self.report.episodes(episodes.rewards, episodes.lengths, grouped)
-            strength = self.settings.reward_signals["extrinsic"].strength
-            self.report.add_array("Policy/Extrinsic Reward", strength * (episodes.rewards + episodes.group_rewards))
+            if (extrinsic := self.settings.reward_signals.get("extrinsic")) is not None:
+                rewards = episodes.rewards + episodes.group_rewards
+                self.report.add_array("Policy/Extrinsic Reward", extrinsic.strength * rewards)
 
     def _note(self, cut: CutTrajectories | None) -> None:
         if cut is not None:
@@ -169,17 +145,25 @@ class BehaviorTrainer:
             self._entropy_due = False
 
     def _take_in(self, cut: CutTrajectories) -> None:
-        observations = [torch.from_numpy(observation).to(self._device) for observation in cut.observations]
-        self.policy.network.actor.update_normalizers(observations)
-        joined = [np.concatenate(pair) for pair in zip(cut.observations, cut.next_observations, strict=True)]
-        values = self.policy.values(joined)  # one pass over the steps and over what came after them
-        next_values = values[cut.steps :] * ~cut.terminated[:, None]
-        strengths = [self.settings.reward_signals[signal].strength for signal in self._signals]
-        rewards = cut.rewards[:, None] * np.array(strengths, np.float32)
-        self._experience.append(cut, rewards, values[: cut.steps], next_values)
+        rewards, values, next_values = self._learner.evaluate(cut)
+        self._experience.append(cut, rewards, values, next_values)
         if self.report is not None:
-            for column, signal in enumerate(self._signals):
-                self.report.add_array(f"Policy/{signal.capitalize()} Value Estimate", values[: cut.steps, column])
+            for column, signal in enumerate(self._learner.signals):
+                self.report.add_array(f"Policy/{signal.capitalize()} Value Estimate", values[:, column])
+        if self._learner.curious:
+            self._count_signal_rewards(cut, rewards)
+
+    def _count_signal_rewards(self, cut: CutTrajectories, rewards: NDArray[np.float32]) -> None:
+        """Adds up the rewards [steps, signals] of each episode, and reports those of episodes that ended."""
+        missing = int(cut.slots.max()) + 1 - len(self._signal_rewards)
+        if missing > 0:
+            self._signal_rewards = more_rows(self._signal_rewards, missing)
+        self._signal_rewards[cut.slots] += np.add.reduceat(rewards, np.cumsum(cut.lengths) - cut.lengths)
+        ended = cut.slots[cut.ended]
+        for column, signal in enumerate(self._learner.signals):
+            if signal in self._learner.curious and self.report is not None and len(ended):
+                self.report.add_array(f"Policy/{signal.capitalize()} Reward", self._signal_rewards[ended, column])
+        self._signal_rewards[ended] = 0.0
 
     # ---- the update ----
 
@@ -209,57 +193,15 @@ class BehaviorTrainer:
     def update(self) -> None:
         """One PPO update from all experience gathered; the experience is used up."""
         self.take_in()
-        schedules, batch = self.schedules, self._batch()
-        figures = ppo.update(
-            self.policy.network,
-            self._optimizer,
-            batch,
-            self.settings.hyperparameters,
-            schedules,
-            self._generator,
-            self._fused,
-        )
+        schedules = self.schedules
+        figures = self._learner.update(self._experience, schedules, diagnosed=self.report is not None)
         self._experience.clear()
         self._rewards_since_update.clear()
-        if figures and self.report is not None:
-            figures |= diagnose(self.policy.network, self._optimizer, batch, schedules.epsilon)
         for tag, value in figures.items():
             self._log(tag, value)
         self._log("Policy/Learning Rate", schedules.learning_rate)
         self._log("Policy/Epsilon", schedules.epsilon)
         self._log("Policy/Beta", schedules.beta)
-
-    def _batch(self) -> ppo.Batch:
-        experience = self._experience
-        gammas = [self.settings.reward_signals[signal].gamma for signal in self._signals]
-        steps = experience.rewards, experience.values, experience.lengths, experience.next_values
-        lambd = self.settings.hyperparameters.lambd
-        if self._fused is not None:
-            advantages, returns = gae(*steps, gammas, lambd)
-        else:
-            columns = [
-                advantages_and_returns(
-                    steps[0][:, signal], steps[1][:, signal], steps[2], steps[3][:, signal], gamma, lambd
-                )
-                for signal, gamma in enumerate(gammas)
-            ]
-            advantages, returns = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
-
-        def tensor(array: NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-
-        columns = experience.columns
-        return ppo.Batch(
-            self.policy.network.actor.prepare([tensor(values) for values in experience.observations]),
-            Target(
-                Actions(tensor(columns["continuous"]), tensor(columns["discrete"])),
-                log_probs=tensor(columns["log_probs"]),
-                allowed=tensor(columns["allowed"]) if "allowed" in columns else None,
-                advantages=ppo.normalize_advantages(tensor(advantages.mean(axis=1))),
-                returns=tensor(returns),
-                values=tensor(experience.values),
-            ),
-        )
 
     # ---- reporting ----
 
@@ -279,7 +221,7 @@ class BehaviorTrainer:
         if self._training and reward is not None and reward > self._best_reward:
             self._best_reward = reward
             # Kept here until the next checkpoint: early on every summary is the best one so far.
-            self._best = Best(self.step, reward, copy.deepcopy(self._weights()))
+            self._best = Best(self.step, reward, copy.deepcopy(self._learner.weights()))
         return self.last_summary
 
     @property
@@ -302,67 +244,37 @@ class BehaviorTrainer:
 
     def export_best(self, best: Best, path: Path) -> None:
         """Writes its policy as an ONNX model for Unity."""
-        from trainers.export import export_onnx
-
-        arrays = {name: tensor.cpu().numpy() for name, tensor in best.state["network"].items()}
-        export_onnx({name: array for name, array in arrays.items() if name.startswith("actor.")}, self._spec, path)
+        self._learner.export_weights(best.state, path)
 
     def export(self, path: Path) -> None:
         """Writes the policy as an ONNX model for Unity and checks it against this one."""
-        # Imported here because onnx, which takes a while, need not be there when training starts.
-        from trainers.export import actor_arrays, export_onnx, verify_onnx
-
-        export_onnx(actor_arrays(self.policy.network), self._spec, path)
-        verify_onnx(path, self._spec, self.policy.deterministic_actions)
+        self._learner.export(path)
 
     def forget_open_trajectories(self, player: int) -> None:
         """Drops what the agents of a player were living through."""
-        self._open.forget_player(player)
+        slots = self._open.forget_player(player)
+        self._signal_rewards[slots[slots < len(self._signal_rewards)]] = 0.0
 
     def state(self, *, with_open_trajectories: bool) -> dict[str, Any]:
         """Everything to go on from; open trajectories only make sense beside the state of the world they happen in."""
         return {
-            **self._weights(),
+            **self._learner.weights(),
             "step": self.step,
             "best_reward": self._best_reward,
-            "generator": self._generator.state_dict(),
+            "generator": self._learner.generator.state_dict(),
             "experience": to_tensors(self._experience.state()),
             "noted": to_tensors([vars(cut) for cut in self._noted]),
             "open_trajectories": to_tensors(self._open.state()) if with_open_trajectories else None,
+            "signal_rewards": to_tensors(self._signal_rewards),
             "rewards_since_update": to_tensors(list(self._rewards_since_update)),
         }
 
-    def _weights(self) -> dict[str, Any]:
-        """What another run can start from."""
-        return {
-            "specification": describe(self._spec),
-            "network": self.policy.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-
     def load_weights(self, state: dict[str, Any], source: Path) -> None:
-        """Takes up the networks and the optimiser of a state, and starts from step 0 with them.
+        """Takes up the networks and the optimisers of a state, and starts from step 0 with them.
 
         Raises UsageError when it was saved for other observations, actions or networks.
         """
-        found, expected = state["specification"], describe(self._spec)
-        if found not in (None, expected):
-            raise UsageError(
-                f"{source} was trained with {found}, but the environment's behavior '{self.name}' now has {expected}; "
-                "train it anew with another --run-id, or with --force"
-            )
-        try:
-            self.policy.network.load_state_dict(state["network"])
-        except RuntimeError as error:
-            raise UsageError(
-                f"{source} holds another network than the configuration asks for "
-                f"({str(error).splitlines()[-1].strip()}); use the network_settings and reward_signals it was trained "
-                "with, or train anew with another --run-id or --force"
-            ) from error
-        optimizer = state["optimizer"]
-        if isinstance(optimizer["exp_avg"], dict):
-            optimizer = in_order(optimizer, dict(self.policy.network.named_parameters()))
-        self._optimizer.load_state_dict(optimizer)
+        self._learner.load_weights(state, source)
 
     def load_state(self, state: dict[str, Any], source: Path, *, with_open_trajectories: bool) -> None:
         """Takes up everything, to go on from where it was saved. Raises UsageError like `load_weights`.
@@ -373,10 +285,11 @@ class BehaviorTrainer:
         self.step = state["step"]
         self._best_reward = state.get("best_reward", -math.inf)
         self._next_summary = self.step - self.step % self.settings.summary_freq + self.settings.summary_freq
-        self._generator.load_state_dict(state["generator"])
+        self._learner.generator.load_state_dict(state["generator"])
         if self._training:
             self._experience.load_state(to_arrays(state["experience"]))
             self._noted = [CutTrajectories(**cut) for cut in to_arrays(state["noted"])]
             if with_open_trajectories and state["open_trajectories"] is not None:
                 self._open.load_state(to_arrays(state["open_trajectories"]))
+                self._signal_rewards = to_arrays(state["signal_rewards"])
         self._rewards_since_update = to_arrays(state["rewards_since_update"])

@@ -15,7 +15,7 @@ from trainers.errors import UsageError
 from trainers.run_folder import RunFolder, write_text_whole, write_whole
 
 FORMAT = "mlagents-bridge checkpoint"
-FORMAT_VERSION = 2  # 1 had another generator of random numbers
+FORMAT_VERSION = 3  # 1 had another generator of random numbers, 2 no memories
 STATUS_FORMAT_VERSION = "0.3.0"
 ML_AGENTS_VERSION = "1.1.0"  # whose file formats these are
 

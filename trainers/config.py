@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     ValidationError,
@@ -20,8 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from trainers.config_errors import expected, not_supported, raise_problems, unknown_name
+from trainers.config_errors import complete, expected, not_supported, raise_problems
+from trainers.config_network import NetworkSettings
 from trainers.config_parameters import EnvironmentParameter
+from trainers.config_reward_signals import RewardSignals, warnings_about
 from trainers.config_sections import Float, Fraction, Int, OrMinusOne, Positive, PositiveFloat, Section
 from trainers.config_sources import (
     behaviors_without_trainer_type,
@@ -43,14 +44,6 @@ def _trainer_type(value: Any) -> Any:
     return value
 
 
-def _signal_name(name: str) -> str:
-    if name in ("gail", "curiosity", "rnd"):
-        raise not_supported(f"the reward signal {name}", "extrinsic is")
-    if name != "extrinsic":
-        raise unknown_name(name, ["extrinsic"])
-    return name
-
-
 def _absent(value: Any) -> Any:
     if value is not None:
         raise not_supported("this section", "remove it")
@@ -64,7 +57,6 @@ def _arguments(value: Any) -> Any:
 
 
 NotSupported = Annotated[None, BeforeValidator(_absent)]
-SignalName = Annotated[str, AfterValidator(_signal_name)]
 
 
 class Hyperparameters(Section):
@@ -103,31 +95,13 @@ class Hyperparameters(Section):
         return buffer_size
 
 
-class NetworkSettings(Section):
-    """`vis_encode_type` matters for pictures, `goal_conditioning_type` for goal observations only."""
-
-    normalize: bool = False
-    hidden_units: Positive = 128
-    num_layers: Positive = 2
-    vis_encode_type: Literal["fully_connected", "match3", "simple", "nature_cnn", "resnet"] = "simple"
-    memory: NotSupported = None
-    goal_conditioning_type: Literal["hyper", "none"] = "hyper"
-    deterministic: bool = False
-
-
-class RewardSignal(Section):
-    gamma: Fraction = 0.99
-    strength: Annotated[Float, Field(ge=0)] = 1.0
-    network_settings: NetworkSettings = NetworkSettings()
-
-
 class TrainerSettings(Section):
     """The settings of one behavior."""
 
     trainer_type: Annotated[Literal["ppo"], BeforeValidator(_trainer_type)] = "ppo"
     hyperparameters: Hyperparameters = Hyperparameters()
     network_settings: NetworkSettings = NetworkSettings()
-    reward_signals: dict[SignalName, RewardSignal] = Field(default={"extrinsic": RewardSignal()})
+    reward_signals: RewardSignals = Field(default={}, validate_default=True)
     init_path: str | None = None
     keep_checkpoints: Positive = 5
     checkpoint_interval: Positive = 500_000
@@ -139,10 +113,16 @@ class TrainerSettings(Section):
     self_play: NotSupported = None
     behavioral_cloning: NotSupported = None
 
-    @field_validator("reward_signals", mode="before")
+    @field_validator("network_settings")
     @classmethod
-    def _extrinsic_if_none(cls, signals: Any) -> Any:
-        return signals or {"extrinsic": {}}
+    def _sequences_fit_in_a_batch(cls, network_settings: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        memory, hyperparameters = network_settings.memory, info.data.get("hyperparameters")
+        if memory is not None and hyperparameters and memory.sequence_length > hyperparameters.batch_size:
+            raise complete(
+                f"memory.sequence_length ({memory.sequence_length}) must be at most hyperparameters.batch_size "
+                f"({hyperparameters.batch_size})"
+            )
+        return network_settings
 
     @field_validator("init_path")
     @classmethod
@@ -281,4 +261,6 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Se
     for name, settings in config.behaviors.items():
         if settings.threaded:
             logger.warning("behaviors.%s.threaded has no effect: environments wait during an update.", name)
+        for warning in warnings_about(settings.reward_signals):
+            logger.warning("behaviors.%s.reward_signals.%s", name, warning)
     return config

@@ -1,6 +1,6 @@
 """Turns what pydantic finds wrong with a configuration into lines that a user can act on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 from pydantic import BaseModel
@@ -39,11 +39,6 @@ def expected(what: str) -> PydanticCustomError:
 def complete(text: str) -> PydanticCustomError:
     """The error of a validator, in words that need nothing more."""
     return PydanticCustomError("complete", "{text}", {"text": text})
-
-
-def unknown_name(name: str, known: Sequence[str]) -> PydanticCustomError:
-    """The error of a validator: the key is none of `known`."""
-    return complete(f"unknown name{did_you_mean(name, known)} (known: {', '.join(known)})")
 
 
 def not_supported(what: str, remedy: str) -> PydanticCustomError:

@@ -10,22 +10,22 @@ Losses/Gradient Norm       L2 norm of the last minibatch's gradient over all par
 
 import torch
 
+from trainers.actor_critics import Network
 from trainers.distributions import log_prob, masked_log_probs
-from trainers.networks import ActorCritic
 from trainers.ppo import Batch, Optimizer, approximate_kl
 
 _ROWS = 1024  # steps that the first two are taken of: enough for two digits, and next to nothing beside the update
 
 
 @torch.no_grad()
-def diagnose(network: ActorCritic, optimizer: Optimizer, batch: Batch, epsilon: float) -> dict[str, float]:
+def diagnose(network: Network, optimizer: Optimizer, batch: Batch, epsilon: float) -> dict[str, float]:
     """By TensorBoard tag, of the batch that the networks have just learnt from; without what is not defined for it."""
-    steps = len(batch.inputs)
-    some = batch.rows(torch.arange(0, steps, max(1, steps // _ROWS), device=batch.inputs.device))
-    target, actor = some.target, network.actor
-    mean, logits = actor.heads(actor.encode(some.inputs))
+    every = max(1, len(batch.inputs) // _ROWS)
+    some = batch.take(torch.arange(0, batch.count, every, device=batch.target.advantages.device))
+    target = some.target
+    mean, logits = network.policy_heads(some.inputs, some.lengths)
     branches = masked_log_probs(logits, target.allowed)
-    change = log_prob(mean, actor.sigma(), branches, target.actions) - target.log_probs
+    change = log_prob(mean, network.sigma(), branches, target.actions) - target.log_probs
     figures = {
         "Policy/Approximate KL": approximate_kl(change),
         "Policy/Clip Fraction": float(((change.exp() - 1).abs() > epsilon).float().mean()),

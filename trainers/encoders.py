@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mlagents_envs.base_env import DimensionProperty, ObservationSpec
 from torch import Tensor, nn
 
 from trainers.errors import UsageError
@@ -24,6 +25,15 @@ _FILTERS = {  # of each convolution: filters, size, step
     "nature_cnn": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
 }
 _STACKS = (16, 32, 32)
+
+
+def channels_last(spec: ObservationSpec) -> bool:
+    """Whether the channels of this picture are its last dimension.
+
+    They are the dimension in which a picture cannot be shifted. Players that say nothing about dimensions have them
+    first, as ML-Agents 1.1.0 takes them.
+    """
+    return len(spec.shape) == 3 and spec.dimension_property[0] != DimensionProperty.NONE == spec.dimension_property[2]
 
 
 class ResidualBlock(nn.Module):
@@ -45,6 +55,10 @@ class VisualEncoder(nn.Module):
     def __init__(self, kind: str, shape: Sequence[int], outputs: int) -> None:
         """Raises UsageError for pictures that are too small for the architecture."""
         super().__init__()
+        if kind not in _LEAST_SIDE:
+            raise UsageError(
+                f"network_settings.vis_encode_type: {kind} is not supported yet; there is {', '.join(_LEAST_SIDE)}"
+            )
         channels, height, width = shape
         if min(height, width) < _LEAST_SIDE[kind]:
             fitting = [name for name, side in _LEAST_SIDE.items() if side <= min(height, width)]
@@ -65,6 +79,8 @@ class VisualEncoder(nn.Module):
         return torch.relu(outputs) if self.kind == "resnet" else nn.functional.leaky_relu(outputs)
 
     def _filtered(self, pictures: Tensor) -> Tensor:
+        if self.kind == "resnet":  # its pooling and small filters take half the time with the channels innermost
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             pictures = layer(pictures)
         return nn.functional.silu(pictures) if self.kind == "resnet" else pictures

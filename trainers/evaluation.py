@@ -81,24 +81,26 @@ def play_episodes(
     Args:
         environment: its agents of `behavior_name` fit `policy`.
         behavior_name: fully qualified, "3DBall?team=0".
-        policy: anything with the `act` of `OnnxPolicy`.
+        policy: anything with `act` and `forget` as `OnnxPolicy` has them.
         episodes: number of episodes, at least 1.
         deterministic: handed on to `policy.act`.
         progress: called with the number of counted episodes whenever it grows.
     """
     environment.reset()
+    policy.forget()
     ledger = _Ledger(episodes)
     shown = 0
     while True:
         decisions, terminals = environment.get_steps(behavior_name)
         ledger.record(decisions, terminals)
+        policy.forget(terminals.agent_id)
         if progress is not None and ledger.counted > shown:
             shown = ledger.counted
             progress(shown)
         if ledger.counted == episodes:
             return ledger.statistics()
         if len(decisions) > 0:
-            actions = policy.act(decisions.obs, allowed_actions(decisions), deterministic)
+            actions = policy.act(decisions.obs, allowed_actions(decisions), deterministic, decisions.agent_id)
             environment.set_actions(behavior_name, actions)
         environment.step()
 

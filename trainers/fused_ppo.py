@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import torch
 
+from trainers.actor_critics import Network
 from trainers.config import Hyperparameters
 from trainers.errors import UsageError
+from trainers.general_networks import GeneralActorCritic
 from trainers.kernels import status
-from trainers.networks import ActorCritic
 from trainers.ppo import Optimizer
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ Backend = Literal["auto", "openmined", "torch"]
 
 
 def fuse(
-    network: ActorCritic,
+    network: Network,
     optimizer: Optimizer,
     *,
     device: torch.device,
@@ -38,7 +39,9 @@ def fuse(
         return None
     make: type[Any]
     asked = [name for name in _NOT_FUSED if hyperparameters is not None and getattr(hyperparameters, name)]
-    if asked:
+    if isinstance(network, GeneralActorCritic):
+        native, reason = False, "PPO runs on torch: the kernels have no pictures, no memory and no variable length"
+    elif asked:
         native, reason = False, f"PPO runs on torch: the kernels have no {' and no '.join(asked)}"
     elif device.type == "cpu":
         from trainers.kernels.fused import FusedActorCritic as make

@@ -15,8 +15,8 @@ from trainers.rollout_loops import take_in
 
 # Standard deviations of ML-Agents' initialisation: gain of a linear layer, scaled down for the heads so that a fresh
 # policy is near neutral.
-_MEAN_HEAD_SCALE = 0.2
-_DISCRETE_HEAD_SCALE = 0.1
+MEAN_HEAD_SCALE = 0.2
+DISCRETE_HEAD_SCALE = 0.1
 
 
 class Normalizer(nn.Module):
@@ -67,7 +67,8 @@ class Normalizer(nn.Module):
         take_in(*(array.numpy() for array in arrays), float(self.steps))
 
 
-def _linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
+def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
+    """A layer as ML-Agents initialises it: Kaiming normal weights times `scale`, no bias."""
     layer = nn.Linear(inputs, outputs)
     with torch.no_grad():
         layer.weight.normal_(0.0, scale / math.sqrt(inputs))  # Kaiming normal, gain 1, fan-in
@@ -81,7 +82,7 @@ class Body(nn.Module):
     def __init__(self, inputs: int, settings: NetworkSettings) -> None:
         super().__init__()
         widths = [inputs] + [settings.hidden_units] * settings.num_layers
-        self.body = nn.ModuleList(_linear(size, width) for size, width in itertools.pairwise(widths))
+        self.body = nn.ModuleList(linear(size, width) for size, width in itertools.pairwise(widths))
 
     def encode(self, inputs: Tensor) -> Tensor:
         """[agents, hidden]"""
@@ -125,11 +126,11 @@ class Actor(Body):
         self.normalizes = settings.normalize
         action = spec.action_spec
         if action.continuous_size > 0:
-            self.continuous = _linear(settings.hidden_units, action.continuous_size, _MEAN_HEAD_SCALE)
+            self.continuous = linear(settings.hidden_units, action.continuous_size, MEAN_HEAD_SCALE)
             self.log_sigma = nn.Parameter(torch.zeros(action.continuous_size))
         if action.discrete_size > 0:
             self.discrete = nn.ModuleList(
-                _linear(settings.hidden_units, int(size), _DISCRETE_HEAD_SCALE) for size in action.discrete_branches
+                linear(settings.hidden_units, int(size), DISCRETE_HEAD_SCALE) for size in action.discrete_branches
             )
         self.has_continuous = action.continuous_size > 0
         self.has_discrete = action.discrete_size > 0
@@ -192,8 +193,11 @@ class Tape(NamedTuple):
 class ActorCritic(nn.Module):
     """Both networks of a behavior. `shared_critic` lets the critic use the actor's layers.
 
-    Both see the same observations, so one set of normalisers (the actor's) serves both.
+    Both see the same observations, so one set of normalisers (the actor's) serves both. What takes `lengths` of
+    sequences takes them for the sake of `GeneralActorCritic`, which does the same for networks with a memory.
     """
+
+    memory_size = 0
 
     def __init__(
         self, spec: BehaviorSpec, settings: NetworkSettings, signals: Sequence[str], *, shared_critic: bool = False
@@ -211,7 +215,31 @@ class ActorCritic(nn.Module):
         critic_encoding = encoding if self.shared_critic else self.critic.encode(inputs)
         return Heads(mean, self.actor.sigma(), logits, self.critic.heads(critic_encoding))
 
-    def forward_with_tape(self, inputs: Tensor) -> tuple[Heads, Tape]:
+    def prepare(self, observations: Sequence[Tensor], _memories: Tensor | None = None) -> Tensor:
+        """What the networks take [agents, inputs], of observations [agents, *shape]."""
+        return self.actor.prepare(observations)
+
+    def policy_heads(self, inputs: Tensor, _lengths: Tensor | None = None) -> tuple[Tensor | None, list[Tensor]]:
+        """As `Actor.heads`, from prepared observations."""
+        return self.actor.heads(self.actor.encode(inputs))
+
+    def act(self, inputs: Tensor) -> tuple[Tensor | None, list[Tensor], None]:
+        """The same, and the memory afterwards: none."""
+        return *self.policy_heads(inputs), None
+
+    def sigma(self) -> Tensor | None:
+        """As `Actor.sigma`."""
+        return self.actor.sigma()
+
+    def update_normalizers(self, observations: Sequence[Tensor]) -> None:
+        """Takes in observations [steps, *shape]."""
+        self.actor.update_normalizers(observations)
+
+    def values(self, inputs: Tensor, _lengths: Tensor | None = None) -> Tensor:
+        """Values [agents, signals]."""
+        return self.critic.heads((self.actor if self.shared_critic else self.critic).encode(inputs))
+
+    def forward_with_tape(self, inputs: Tensor, _lengths: Tensor | None = None) -> tuple[Heads, Tape]:
         """The same, with what `backward` needs. Without autograd."""
         actor, actor_tape = self.actor.encode_with_tape(inputs)
         critic, critic_tape = (actor, []) if self.shared_critic else self.critic.encode_with_tape(inputs)
@@ -243,8 +271,3 @@ class ActorCritic(nn.Module):
         else:
             critic.backpropagate(tape.critic_layers, sum(value_parts[1:], value_parts[0]))
         actor.backpropagate(tape.actor_layers, sum(parts[1:], parts[0]))
-
-    def values(self, observations: Sequence[Tensor]) -> Tensor:
-        """Values [agents, signals]."""
-        inputs = self.actor.prepare(observations)
-        return self.critic.heads((self.actor if self.shared_critic else self.critic).encode(inputs))

@@ -1,16 +1,24 @@
 """The policy of a behavior: observations of all waiting agents in, their actions out."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mlagents_envs.base_env import ActionTuple, BehaviorSpec, DecisionSteps
 from numpy.typing import NDArray
 
+from trainers.actor_critics import Network
 from trainers.distributions import entropy, for_environment, masked_log_probs, sample
 from trainers.kernels.fused import FusedActorCritic
 from trainers.kernels.philox import Philox
-from trainers.networks import ActorCritic
+
+
+class Acted(NamedTuple):
+    """What `Policy.act` gives; the next call may write over it."""
+
+    actions: ActionTuple  # for the player
+    columns: dict[str, NDArray[Any]]  # [agents, size] each, to be stored with the step
+    memories: NDArray[np.float32] | None  # [agents, memory_size] after the step; None for networks without a memory
 
 
 class Policy:
@@ -22,7 +30,7 @@ class Policy:
     def __init__(
         self,
         spec: BehaviorSpec,
-        network: ActorCritic,
+        network: Network,
         generator: Philox,
         device: torch.device,
         *,
@@ -48,10 +56,12 @@ class Policy:
         }
         if self._spec.discrete_size:
             columns["allowed"] = (sum(int(size) for size in self._spec.discrete_branches), np.bool_)
+        if self.network.memory_size:
+            columns["memories"] = (self.network.memory_size, np.float32)
         return columns
 
-    def act(self, decisions: DecisionSteps) -> tuple[ActionTuple, dict[str, NDArray[Any]]]:
-        """Actions for the player, and the columns to store [agents, size]; the next call may write over both."""
+    def act(self, decisions: DecisionSteps, memories: NDArray[np.float32] | None = None) -> Acted:
+        """Decides for the agents of `decisions`, who remember `memories` [agents, memory_size]."""
         columns: dict[str, NDArray[Any]] = {}
         allowed = None
         if decisions.action_mask is not None:
@@ -67,8 +77,11 @@ class Policy:
             self._entropy = acted.entropy
             columns["continuous"], columns["discrete"] = acted.continuous, acted.discrete
             columns["log_probs"] = acted.log_probs
-            return ActionTuple(acted.continuous_for_player, acted.discrete_for_player), columns
-        return self._act_in_torch(decisions.obs, allowed, columns), columns
+            actions = ActionTuple(acted.continuous_for_player, acted.discrete_for_player)
+            return Acted(actions, columns, None)
+        if memories is not None:
+            columns["memories"] = memories
+        return self._act_in_torch(decisions.obs, allowed, columns)
 
     @torch.inference_mode()
     def _act_in_torch(
@@ -76,8 +89,9 @@ class Policy:
         observations: list[NDArray[np.float32]],
         allowed: NDArray[np.bool_] | None,
         columns: dict[str, NDArray[Any]],
-    ) -> ActionTuple:
-        mean, log_sigma, branches = self._distribution(observations, allowed)
+    ) -> Acted:
+        mean, branches, memories = self._distribution(observations, allowed, columns.get("memories"))
+        log_sigma = self.network.sigma()
         actions, log_probs = sample(mean, log_sigma, branches, self._generator, deterministic=self._deterministic)
         columns["continuous"] = actions.continuous.cpu().numpy()
         columns["discrete"] = actions.discrete.cpu().numpy()
@@ -86,7 +100,7 @@ class Policy:
             for_environment(actions.continuous).cpu().numpy(), columns["discrete"].astype(np.int32)
         )
         self._acted = (log_sigma, branches)
-        return for_player
+        return Acted(for_player, columns, None if memories is None else memories.cpu().numpy())
 
     def entropy(self) -> float:
         """Mean entropy of the distribution that `act` drew from last; the players need not wait for it."""
@@ -96,34 +110,60 @@ class Policy:
             return float(entropy(*self._acted))
 
     def _distribution(
-        self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, list[torch.Tensor]]:
-        """Mean and log sigma of the continuous actions (None without any), log-probabilities of each branch."""
-        actor = self.network.actor
-        inputs = actor.prepare([torch.from_numpy(observation).to(self._device) for observation in observations])
-        mean, logits = actor.heads(actor.encode(inputs))
+        self,
+        observations: list[NDArray[np.float32]],
+        allowed: NDArray[np.bool_] | None,
+        memories: NDArray[np.float32] | None,
+    ) -> tuple[torch.Tensor | None, list[torch.Tensor], torch.Tensor | None]:
+        """Mean of the continuous actions (None without any), log-probabilities of each branch, memories afterwards."""
+        mean, logits, remembered = self.network.act(self._inputs(observations, memories))
         mask = None if allowed is None else torch.from_numpy(allowed).to(self._device)
-        return mean, actor.log_sigma if mean is not None else None, masked_log_probs(logits, mask)
+        return mean, masked_log_probs(logits, mask), remembered
 
-    def values(self, observations: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The critic's values [steps, signals] of observations [steps, *shape]."""
+    def _inputs(self, observations: list[NDArray[np.float32]], memories: NDArray[np.float32] | None) -> Any:
+        tensors = [torch.from_numpy(observation).to(self._device) for observation in observations]
+        remembered = None if memories is None else torch.from_numpy(memories).to(self._device)
+        return self.network.prepare(tensors, remembered)
+
+    def values(
+        self,
+        observations: list[NDArray[np.float32]],
+        memories: NDArray[np.float32] | None = None,
+        lengths: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """The critic's values [steps, signals] of observations [steps, *shape].
+
+        With `memories` [steps, memory_size] the steps are sequences of `lengths`, one after the other.
+        """
         if self._fused is not None:
-            return self._fused.values(observations)
+            values: NDArray[np.float32] = self._fused.values(observations)
+            return values
         with torch.inference_mode():
-            tensors = [torch.from_numpy(observation).to(self._device) for observation in observations]
-            return self.network.values(tensors).cpu().numpy()
+            sequences = None if lengths is None else torch.from_numpy(lengths).to(self._device)
+            return self.network.values(self._inputs(observations, memories), sequences).cpu().numpy()
 
     @torch.inference_mode()
     def deterministic_actions(
-        self, observations: list[NDArray[np.float32]], allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None]:
-        """What a player gets of the most probable actions.
+        self,
+        observations: list[NDArray[np.float32]],
+        allowed: NDArray[np.bool_] | None,
+        memories: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.int64] | None, NDArray[np.float32] | None]:
+        """What a player gets of the most probable actions, and what the agents remember then.
 
-        Continuous [agents, size], discrete [agents, branches]; None where there are none.
+        Continuous [agents, size], discrete [agents, branches]; None where there are none. Memories are the actor's
+        alone, [agents, memory_size of the settings], None for networks without one.
         """
-        mean, log_sigma, branches = self._distribution(
-            observations, None if allowed is None else allowed.astype(np.bool_)
+        size = 0
+        if memories is not None:
+            size = memories.shape[1]
+            memories = np.pad(memories, ((0, 0), (0, self.network.memory_size - size)))  # nothing of the critic's
+        mean, branches, remembered = self._distribution(
+            observations, None if allowed is None else allowed.astype(np.bool_), memories
         )
-        actions, _ = sample(mean, log_sigma, branches, self._generator, deterministic=True)
-        continuous = for_environment(actions.continuous).cpu().numpy() if mean is not None else None
-        return continuous, actions.discrete.cpu().numpy() if branches else None
+        actions, _ = sample(mean, self.network.sigma(), branches, self._generator, deterministic=True)
+        return (
+            None if mean is None else for_environment(actions.continuous).cpu().numpy(),
+            actions.discrete.cpu().numpy() if branches else None,
+            None if remembered is None else remembered[:, :size].cpu().numpy(),
+        )

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trainers.actor_critics import Network
 from trainers.config import Hyperparameters
 from trainers.distributions import Actions
+from trainers.general_networks import Inputs
 from trainers.kernels.fused import AdamState, Experience, FusedActorCritic
 from trainers.kernels.philox import Philox
 from trainers.losses import Target, losses_and_gradients
-from trainers.networks import ActorCritic
 
 _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
@@ -29,8 +30,24 @@ class Schedules:
 class Batch(NamedTuple):
     """Experience as an update needs it; first dimension: steps."""
 
-    inputs: Tensor  # [steps, inputs], observations as the networks take them
+    inputs: Tensor | Inputs  # [steps, inputs], observations as the networks take them
     target: Target
+    lengths: Tensor | None = None  # int64 [sequences]: with a memory the steps are sequences, one after the other
+
+    @property
+    def count(self) -> int:
+        """How many steps there are, or sequences."""
+        return len(self.inputs) if self.lengths is None else len(self.lengths)
+
+    def take(self, index: Tensor) -> "Batch":
+        """The steps, or sequences, named by `index`, in its order."""
+        if self.lengths is None:
+            return self.rows(index)
+        lengths = self.lengths[index]
+        begin = (self.lengths.cumsum(0) - self.lengths)[index]
+        shift = begin - (lengths.cumsum(0) - lengths)
+        rows = torch.arange(int(lengths.sum()), device=index.device) + shift.repeat_interleave(lengths)
+        return self.rows(rows)._replace(lengths=lengths)
 
     def rows(self, index: Tensor | slice) -> "Batch":
         """The steps named by `index`, in its order; a slice gives views."""
@@ -55,7 +72,7 @@ class Optimizer:
     is the same arithmetic, but its first use imports torch's compiler, which takes longer than an update.
     """
 
-    def __init__(self, network: ActorCritic) -> None:
+    def __init__(self, network: nn.Module) -> None:
         parameters = list(network.parameters())
         self._values = torch.cat([parameter.detach().flatten() for parameter in parameters])
         self._gradient = torch.zeros_like(self._values)
@@ -112,31 +129,35 @@ def normalize_advantages(advantages: Tensor) -> Tensor:
 
 @torch.no_grad()
 def update(
-    network: ActorCritic,
+    network: Network,
     optimizer: Optimizer,
     batch: Batch,
     settings: Hyperparameters,
     schedules: Schedules,
     generator: Philox,
     fused: FusedActorCritic | None = None,
+    sequence_length: int = 1,
 ) -> dict[str, float]:
-    """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`.
+    """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`, with a memory of as many
+    sequences as have that many steps when each has `sequence_length`.
 
-    Steps that do not fill a minibatch are left out. Changes network and optimizer. With `target_kl` the update ends at
-    the first minibatch on which the policy has moved further.
+    Steps or sequences that do not fill a minibatch are left out. Changes network and optimizer. With `target_kl` the
+    update ends at the first minibatch on which the policy has moved further.
     `fused`: the network's kernels, which then do all of it in one call.
 
     Returns the mean losses by TensorBoard tag.
     """
-    steps, size = len(batch.inputs), settings.batch_size
-    used = steps // size * size
-    orders = [generator.order(steps)[:used] for _ in range(settings.num_epoch)]
-    if fused is not None and used > 0:
+    size = max(1, settings.batch_size // sequence_length)
+    used = batch.count // size * size
+    if used == 0:
+        return {}
+    orders = [generator.order(batch.count)[:used].to(batch.target.advantages.device) for _ in range(settings.num_epoch)]
+    if fused is not None:
         target = batch.target
         policy, value = fused.update(
             Experience(batch.inputs, *target.actions, *target[1:]),
             optimizer.adam_state(),
-            torch.cat(orders).to(batch.inputs.device),
+            torch.cat(orders),
             batch_size=size,
             learning_rate=schedules.learning_rate,
             epsilon=schedules.epsilon,
@@ -148,10 +169,9 @@ def update(
     policy_losses: list[Tensor] = []
     value_losses: list[Tensor] = []
     for order in orders:
-        shuffled = batch.rows(order.to(batch.inputs.device))
-        for start in range(0, used, size):
-            minibatch = shuffled.rows(slice(start, start + size))
-            heads, tape = network.forward_with_tape(minibatch.inputs)
+        for chosen in order.split(size):
+            minibatch = batch.take(chosen)
+            heads, tape = network.forward_with_tape(minibatch.inputs, minibatch.lengths)
             losses = losses_and_gradients(
                 heads,
                 minibatch.target,

@@ -1,8 +1,8 @@
 """Experience on its way from steps to an update.
 
 `OpenTrajectories` holds what agents are living through, one slot an agent; a trajectory that is cut (its episode
-ended, or it reached the time horizon) leaves it as part of a `CutTrajectories`; `ExperienceBuffer` gathers those
-until the update. All agents at once, no loop over them.
+ended, or it reached the time horizon) leaves it as part of a `CutTrajectories`, of which `experience.ExperienceBuffer`
+gathers enough for an update. All agents at once, no loop over them.
 """
 
 import math
@@ -31,7 +31,10 @@ class CutTrajectories:
     rewards: Floats  # [steps]
     lengths: Integers  # [count]
     next_observations: list[Floats]  # [count, *shape]: what came after the last step
+    next_memories: Floats  # [count, memory_size]: what the agents remembered then
     terminated: NDArray[np.bool_]  # [count]: the episode ended for good, so nothing is worth anything after it
+    ended: NDArray[np.bool_]  # [count]: the episode ended, for good or by a limit of time
+    slots: Integers  # [count]: where the agents live
 
     @property
     def steps(self) -> int:
@@ -53,8 +56,11 @@ class OpenTrajectories:
     Slots are given out as agents appear; those of agents without an episode are taken back when others need them.
     """
 
-    def __init__(self, spec: BehaviorSpec, time_horizon: int, columns: dict[str, tuple[int, Any]]) -> None:
-        """`columns`: what the policy stores with each action: name to (size, dtype)."""
+    def __init__(
+        self, spec: BehaviorSpec, time_horizon: int, columns: dict[str, tuple[int, Any]], memory_size: int = 0
+    ) -> None:
+        """`columns`: what the policy stores with each action: name to (size, dtype); `memory_size`: how many numbers it
+        remembers of an agent's episode."""
         self._horizon = time_horizon
         # Agent ids may be any number, so agents are found by bisection: sorted keys beside their slots.
         # The last key is greater than every agent's, so that a search always ends inside.
@@ -68,6 +74,7 @@ class OpenTrajectories:
         self._rewards = np.zeros((0, self._capacity, 1), np.float32)
         self._counts = np.zeros((0, 3), np.int64)  # columns as in rollout_loops
         self._sums = np.zeros((0, 2))  # float64: 1000 rewards of 0.1 are to be 100
+        self._memories = np.zeros((0, memory_size), np.float32)
 
     # ---- what the loop calls ----
 
@@ -96,7 +103,8 @@ class OpenTrajectories:
         if acted == 0:
             return None, None
         slots, rows = slots[:acted], rows[:acted]
-        cut = self._cut(slots, [observation[rows] for observation in terminals.obs], ~terminals.interrupted[rows])
+        last = [observation[rows] for observation in terminals.obs]
+        cut = self._cut(slots, last, ~terminals.interrupted[rows], np.ones(acted, np.bool_))
         sums = self._sums[slots]
         episodes = Episodes(sums[:, 0], sums[:, 1], self._counts[slots, loops.EPISODE_LENGTH])
         self._clear_episode(slots)
@@ -118,7 +126,8 @@ class OpenTrajectories:
             return slots, None
         rows = np.flatnonzero(self._counts[slots, loops.LENGTH] >= self._horizon)
         next_observations = [observation[rows] for observation in decisions.obs]
-        return slots, self._cut(slots[rows], next_observations, np.zeros(len(rows), np.bool_))
+        goes_on = np.zeros(len(rows), np.bool_)
+        return slots, self._cut(slots[rows], next_observations, goes_on, goes_on)
 
     def store(self, slots: Integers, observations: list[Floats], columns: dict[str, NDArray[Any]]) -> None:
         """Notes what the agents saw and did; `observations` [agents, *shape], `columns` [agents, size]."""
@@ -131,11 +140,21 @@ class OpenTrajectories:
             if stored.shape[2]:
                 loops.scatter(columns[name], slots, at, stored)
 
-    def forget_player(self, player: int) -> None:
-        """Drops the trajectories of a player that was reset or restarted."""
+    def memories(self, slots: Integers) -> Floats:
+        """What the agents remember of their episodes [agents, memory_size], 0 at the beginning of one."""
+        return self._memories[slots]
+
+    def remember(self, slots: Integers, memories: Floats) -> None:
+        """Notes what the agents remember from now on [agents, memory_size]."""
+        self._memories[slots] = memories
+
+    def forget_player(self, player: int) -> Integers:
+        """Drops the trajectories of a player that was reset or restarted; returns their slots."""
         leaving = self._keys >> 32 == player
         leaving[-1] = False
+        slots = self._key_slots[leaving]
         self._free_slots(leaving)
+        return slots
 
     def state(self) -> dict[str, Any]:
         """Everything, to be continued by `load_state`."""
@@ -198,7 +217,13 @@ class OpenTrajectories:
         self._free.extend(slots.tolist())
         self._keys, self._key_slots = self._keys[~leaving], self._key_slots[~leaving]
 
-    def _cut(self, slots: Integers, next_observations: list[Floats], terminated: NDArray[np.bool_]) -> CutTrajectories:
+    def _cut(
+        self,
+        slots: Integers,
+        next_observations: list[Floats],
+        terminated: NDArray[np.bool_],
+        ended: NDArray[np.bool_],
+    ) -> CutTrajectories:
         lengths = self._counts[slots, loops.LENGTH]
         steps = int(lengths.sum())
 
@@ -216,7 +241,10 @@ class OpenTrajectories:
             rewards=gathered(self._rewards)[:, 0],
             lengths=lengths,
             next_observations=next_observations,
+            next_memories=self._memories[slots],
             terminated=terminated,
+            ended=ended,
+            slots=slots,
         )
         self._counts[slots, loops.LENGTH] = 0
         return cut
@@ -224,14 +252,16 @@ class OpenTrajectories:
     def _clear_episode(self, slots: Integers) -> None:
         self._counts[slots] = 0
         self._sums[slots] = 0.0
+        if self._memories.shape[1]:
+            self._memories[slots] = 0.0
 
     def _grow_slots(self, at_least: int) -> None:
         slots = len(self._counts)
         more = max(at_least, slots)
-        for name in ("rewards", "counts", "sums"):
-            setattr(self, f"_{name}", _more_rows(getattr(self, f"_{name}"), more))
-        self._observations = [_more_rows(stored, more) for stored in self._observations]
-        self._columns = {name: _more_rows(stored, more) for name, stored in self._columns.items()}
+        for name in ("rewards", "counts", "sums", "memories"):
+            setattr(self, f"_{name}", more_rows(getattr(self, f"_{name}"), more))
+        self._observations = [more_rows(stored, more) for stored in self._observations]
+        self._columns = {name: more_rows(stored, more) for name, stored in self._columns.items()}
         self._free.extend(range(slots + more - 1, slots - 1, -1))
 
     def _grow_capacity(self) -> None:
@@ -242,7 +272,7 @@ class OpenTrajectories:
         self._capacity = capacity
 
 
-_STATE_ARRAYS = ("keys", "key_slots", "rewards", "counts", "sums")
+_STATE_ARRAYS = ("keys", "key_slots", "rewards", "counts", "sums", "memories")
 
 
 def _keys_of(players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
@@ -250,7 +280,8 @@ def _keys_of(players: Integers, agent_ids: NDArray[np.int32]) -> Integers:
     return players << 32 | (agent_ids.astype(np.int64) & 0xFFFFFFFF)
 
 
-def _more_rows(array: NDArray[Any], more: int) -> NDArray[Any]:
+def more_rows(array: NDArray[Any], more: int) -> NDArray[Any]:
+    """The array with `more` rows of zeros behind it."""
     return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
 
 
@@ -258,117 +289,3 @@ def _more_columns(array: NDArray[Any], capacity: int) -> NDArray[Any]:
     grown = np.zeros((array.shape[0], capacity, array.shape[2]), array.dtype)
     grown[:, : array.shape[1]] = array
     return grown
-
-
-class ExperienceBuffer:
-    """Cut trajectories in flat arrays that are reused from update to update."""
-
-    def __init__(self, spec: BehaviorSpec, capacity: int, signals: int, columns: dict[str, tuple[int, Any]]) -> None:
-        """`capacity`: steps to make room for at first; `signals`: number of reward signals."""
-        self.size = 0
-        self._observations = [np.zeros((capacity, *o.shape), np.float32) for o in spec.observation_specs]
-        self._columns = {name: np.zeros((capacity, size), kind) for name, (size, kind) in columns.items()}
-        self._rewards = np.zeros((capacity, signals), np.float32)
-        self._values = np.zeros((capacity, signals), np.float32)
-        self._lengths: list[Integers] = []
-        self._next_values: list[Floats] = []  # [trajectories, signals] each
-
-    def append(self, cut: CutTrajectories, rewards: Floats, values: Floats, next_values: Floats) -> None:
-        """`rewards`, `values` [steps, signals]; `next_values` [trajectories, signals], 0 where nothing comes after."""
-        end = self.size + cut.steps
-        if end > len(self._rewards):
-            self._grow(max(end, 2 * len(self._rewards)))
-        rows = slice(self.size, end)
-        for stored, observation in zip(self._observations, cut.observations, strict=True):
-            stored[rows] = observation
-        for name, stored in self._columns.items():
-            stored[rows] = cut.columns[name]
-        self._rewards[rows] = rewards
-        self._values[rows] = values
-        self._lengths.append(cut.lengths)
-        self._next_values.append(next_values)
-        self.size = end
-
-    def clear(self) -> None:
-        self.size = 0
-        self._lengths.clear()
-        self._next_values.clear()
-
-    @property
-    def observations(self) -> list[Floats]:
-        """[steps, *shape] each."""
-        return [stored[: self.size] for stored in self._observations]
-
-    @property
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """[steps, size] each."""
-        return {name: stored[: self.size] for name, stored in self._columns.items()}
-
-    @property
-    def rewards(self) -> Floats:
-        """[steps, signals]"""
-        return self._rewards[: self.size]
-
-    @property
-    def values(self) -> Floats:
-        """[steps, signals]"""
-        return self._values[: self.size]
-
-    @property
-    def lengths(self) -> Integers:
-        """[trajectories]"""
-        return np.concatenate([np.zeros(0, np.int64), *self._lengths])
-
-    @property
-    def next_values(self) -> Floats:
-        """[trajectories, signals]"""
-        return np.concatenate([np.zeros((0, self._rewards.shape[1]), np.float32), *self._next_values])
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "observations": self.observations,
-            "columns": self.columns,
-            "rewards": self.rewards,
-            "values": self.values,
-            "lengths": self.lengths,
-            "next_values": self.next_values,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.clear()
-        cut = CutTrajectories(
-            state["observations"], state["columns"], state["rewards"][:, 0], state["lengths"], [], np.zeros(0, np.bool_)
-        )
-        self.append(cut, state["rewards"], state["values"], state["next_values"])
-
-    def _grow(self, capacity: int) -> None:
-        more = capacity - len(self._rewards)
-        self._observations = [_more_rows(stored, more) for stored in self._observations]
-        self._columns = {name: _more_rows(stored, more) for name, stored in self._columns.items()}
-        self._rewards = _more_rows(self._rewards, more)
-        self._values = _more_rows(self._values, more)
-
-
-def advantages_and_returns(
-    rewards: Floats, values: Floats, lengths: Integers, next_values: Floats, gamma: float, lambd: float
-) -> tuple[Floats, Floats]:
-    """Generalised advantage estimation (Schulman et al. 2016, equation 16) over ragged trajectories that lie one
-    after the other.
-
-    rewards, values [steps]; lengths, next_values [trajectories]. Returns advantages and returns (advantage + value),
-    [steps] each.
-    """
-    trajectories, longest = len(lengths), int(lengths.max(initial=0))
-    row = np.repeat(np.arange(trajectories), lengths)
-    time = np.arange(len(rewards)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    following = np.append(values[1:], np.float32(0.0))
-    following[np.cumsum(lengths) - 1] = next_values
-    delta = np.zeros((longest, trajectories), np.float32)
-    # Aligned at the end of each trajectory, so that all of them start the backward sweep together.
-    from_end = np.repeat(lengths, lengths) - 1 - time
-    delta[from_end, row] = rewards + np.float32(gamma) * following - values
-    decay = np.float32(gamma * lambd)
-    for step in range(1, longest):
-        delta[step] += decay * delta[step - 1]
-    advantages = delta[from_end, row]
-    return advantages, advantages + values

@@ -63,6 +63,7 @@ def play(
             while not stopped:
                 decisions, terminals = steps[behavior]
                 tally.add(decisions, terminals)
+                model.forget(terminals)
                 if episodes is not None and tally.episodes >= episodes:
                     break
                 steps = world.step({behavior: model.act(decisions)} if len(decisions) else {})
@@ -85,7 +86,7 @@ def play(
 
 
 class _WatchedModel:
-    """The policy in a file, which `look` exchanges when the file has changed.
+    """The policy in a file, which `look` exchanges when the file has changed. A new one remembers nothing yet.
 
     Raises InvalidModelError for a file that agents of this behavior cannot be played with.
     """
@@ -97,7 +98,11 @@ class _WatchedModel:
         self._policy = self._load()
 
     def act(self, decisions: DecisionSteps) -> ActionTuple:
-        return self._policy.act(decisions.obs, allowed_actions(decisions), self._deterministic)
+        return self._policy.act(decisions.obs, allowed_actions(decisions), self._deterministic, decisions.agent_id)
+
+    def forget(self, terminals: TerminalSteps) -> None:
+        """What a model with a memory remembers of episodes that are over."""
+        self._policy.forget(terminals.agent_id)
 
     def look(self) -> str | None:
         """Take up a changed file. Returns what there is to tell about it."""
@@ -116,7 +121,9 @@ class _WatchedModel:
         policy.check(self._spec)
         # A trial: anything that could fail later fails here.
         zeros = [np.zeros((1, *spec.shape), np.float32) for spec in self._spec.observation_specs]
-        self._spec.action_spec._validate_action(policy.act(zeros, None, self._deterministic), 1, self._behavior)
+        actions = policy.act(zeros, None, self._deterministic, np.zeros(1, np.int32))
+        self._spec.action_spec._validate_action(actions, 1, self._behavior)
+        policy.forget()
         return policy
 
     def _identity(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from unity_envs.stages import stage_of
 
 if TYPE_CHECKING:
     from mlagents_envs.base_env import ActionTuple, DecisionSteps
+    from numpy.typing import NDArray
 
 TICK = 0.02  # s
 TICKS_PER_DECISION = 5  # of 3DBall
@@ -51,8 +52,15 @@ class Playback:
         return between
 
 
-def record_play(world: AgentWorld, act: Callable[[DecisionSteps], ActionTuple], seconds: float) -> Playback:
+def record_play(
+    world: AgentWorld,
+    act: Callable[[DecisionSteps], ActionTuple],
+    seconds: float,
+    forget: Callable[[NDArray[np.int32]], None] = lambda agent_ids: None,
+) -> Playback:
     """Resets `world` and plays it for at least that many simulated seconds, with `act(decisions)` choosing the actions.
+
+    `forget` is told the ids of agents whose episodes are over, before they act again.
 
     Raises ValueError for a world without a picture.
     """
@@ -69,6 +77,7 @@ def record_play(world: AgentWorld, act: Callable[[DecisionSteps], ActionTuple], 
             for agent, observation in zip(terminals.agent_id, terminals.obs[0], strict=True):
                 # Where it was as the episode ended, or, where that shows no difference, as the step began.
                 over[agent] = poses[-1][agent] if stage.arrival is None else stage.arrival(observation)
+            forget(terminals.agent_id)
             if len(decisions):
                 break
             steps = world.step({})

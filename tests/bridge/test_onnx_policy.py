@@ -187,17 +187,28 @@ def free_size(model):
     model.graph.input[1].type.tensor_type.shape.dim[2].dim_param = "width"
 
 
+def computed_memory_size(model):
+    """0 times what the first agent sees: the same number, but no constant."""
+    node = next(node for node in model.graph.node if node.output[0] == "memory_size")
+    begin = helper.make_node("Slice", ["obs_0"], ["first"], axes=[0, 1], starts=[0, 0], ends=[1, 1])
+    flat = helper.make_node("Squeeze", ["first"], ["number"], axes=[1])
+    product = helper.make_node("Mul", [node.input[0], "number"], ["memory_size"])
+    model.graph.node.remove(node)
+    model.graph.node.extend([begin, flat, product])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (remove_output("memory_size"), "no output memory_size"),
         (remove_output("discrete_action_output_shape"), "no output discrete_action_output_shape"),
         (set_version, "version_number is 1, not 2 or 3"),
-        (add_input("recurrent_in"), "has a memory"),
+        (add_input("recurrent_in"), "memory_size is 0, but the model has an input recurrent_in"),
+        (computed_memory_size, "Unity needs memory_size to be a constant"),
         (add_input("epsilon"), "input 'epsilon' is none of ML-Agents'"),
         (free_size, "obs_1 has the shape .*width.*; export it with fixed sizes"),
     ],
-    ids=["memory_size", "output shape", "version", "memory", "input", "free size"],
+    ids=["memory_size", "output shape", "version", "memory", "computed", "input", "free size"],
 )
 def test_what_a_model_lacks_is_named(edited, change, message):
     path = edited(change)
@@ -216,3 +227,101 @@ def test_models_of_old_exporters_play_stochastically_only(edited):
     policy.act(observations(2), None, deterministic=False)
     with pytest.raises(InvalidModelError, match=r"no output deterministic_continuous_actions .*--stochastic"):
         policy.act(observations(2), None, deterministic=True)
+
+
+# ---- memory ----
+
+
+@pytest.fixture
+def adder_file(tmp_path):
+    """A model whose cell adds up the tanh of obs_0, and whose action is tanh of the sum: all gates are open."""
+    state = {
+        "actor.memory.weight_ih_l0": np.array([[0.0], [0.0], [1.0], [0.0]]),
+        "actor.memory.weight_hh_l0": np.zeros((4, 1)),
+        "actor.memory.bias_ih_l0": np.array([100.0, 100.0, 0.0, 100.0]),
+        "actor.memory.bias_hh_l0": np.zeros(4),
+        "actor.continuous.weight": np.array([[3.0]]),
+        "actor.continuous.bias": np.zeros(1),
+        "actor.log_sigma": np.zeros(1),
+    }
+    export_onnx(state, make_spec([(1,)], 1), tmp_path / "Adder.onnx")
+    return tmp_path / "Adder.onnx"
+
+
+def act(policy, *agents):
+    """Actions of these agents, who all see 1."""
+    actions = policy.act([np.ones((len(agents), 1))], None, True, np.array(agents))
+    return actions.continuous[:, 0]
+
+
+def sums(*steps):
+    return pytest.approx(np.tanh(np.array(steps) * np.tanh(1)), abs=1e-6)
+
+
+def test_every_agent_has_a_memory_of_its_own(adder_file):
+    policy = OnnxPolicy(adder_file)
+    policy.check(make_spec([(1,)], 1))
+    assert policy.memory_size == 2
+    assert act(policy, 7) == sums(1)
+    assert act(policy, 3, 7) == sums(1, 2)
+    assert act(policy, 7, 3, 5) == sums(3, 2, 1)
+
+
+def test_memories_of_episodes_that_are_over_are_forgotten(adder_file):
+    policy = OnnxPolicy(adder_file)
+    act(policy, 1, 2)
+    policy.forget(np.array([2, 9]))
+    assert act(policy, 1, 2) == sums(2, 1)
+    policy.forget()
+    assert act(policy, 1, 2) == sums(1, 1)
+
+
+def test_nobody_to_act_for(adder_file):
+    assert act(OnnxPolicy(adder_file)).shape == (0,)
+
+
+def test_memories_can_be_the_callers(adder_file):
+    memories = np.array([[0.5, 0.25], [0.0, 0.0]])  # hidden state, which these weights do not look at, and cell
+    policy = OnnxPolicy(adder_file)
+    actions, after = policy.act_with_memories([np.ones((2, 1))], None, True, memories)
+    cells = memories[:, 1] + np.tanh(1)
+    np.testing.assert_allclose(after, np.stack([np.tanh(cells), cells], axis=1), atol=1e-6)
+    np.testing.assert_allclose(actions.continuous[:, 0], np.tanh(cells), atol=1e-6)
+    assert act(policy, 1) == sums(1)
+
+
+def test_whose_memory_it_is_must_be_said(adder_file):
+    with pytest.raises(ValueError, match="agent_ids"):
+        OnnxPolicy(adder_file).act([np.ones((1, 1))], None, True)
+
+
+def rename_memory_input(model):
+    model.graph.input[1].name = "memories"
+    for node in model.graph.node:
+        node.input[:] = ["memories" if name == "recurrent_in" else name for name in node.input]
+
+
+def remove_memory_output(model):
+    del model.graph.output[-1]
+
+
+def set_memory_size(model):
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "memory_size_value")
+    tensor.CopyFrom(numpy_helper.from_array(np.array([4.0], dtype=np.float32), tensor.name))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename_memory_input, "input 'memories' is none of ML-Agents'"),
+        (remove_memory_output, "memory_size is 2, but it lacks recurrent_in or recurrent_out"),
+        (set_memory_size, r"recurrent_in has shape \(1, 2\), by its memory_size it is \(1, 4\)"),
+    ],
+    ids=["input", "output", "size"],
+)
+def test_a_memory_that_unity_would_not_find_is_refused(adder_file, change, message):
+    model = onnx.load(adder_file)
+    change(model)
+    adder_file.write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidModelError, match=rf"Adder.onnx: .*{message}"):
+        OnnxPolicy(adder_file)

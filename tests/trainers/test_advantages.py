@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.rollout import advantages_and_returns
+from trainers.experience import advantages_and_returns
 
 
 def test_advantages_of_three_ragged_trajectories_worked_out_by_hand() -> None:

@@ -286,11 +286,6 @@ def test_two_behaviors_do_not_start_alike() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (
-            make_spec([(2,), (3, 84, 84)]),
-            r"observation 1 \(sensor 1\) of behavior 'Ball' is a picture .*take its sensor off",
-        ),
-        (with_first(dimension_property=(DimensionProperty.VARIABLE_SIZE,)), "observation 0 .* variable length"),
         (with_first(observation_type=ObservationType.GOAL_SIGNAL), "goal signal.*goal_conditioning_type: none"),
         (make_spec([]), "'Ball' has no observations"),
         (make_spec(continuous=0), "'Ball' has no actions"),
@@ -299,6 +294,16 @@ def test_two_behaviors_do_not_start_alike() -> None:
 def test_a_behavior_that_cannot_be_learnt_is_refused(spec: BehaviorSpec, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_trainer(spec)
+
+
+def test_the_encoder_match3_is_refused_where_there_are_pictures() -> None:
+    make_trainer(network_settings={"vis_encode_type": "match3"})
+    message = r"observation 1 \(sensor 1\) of behavior 'Ball' is a picture, and .*match3 is not supported yet; set"
+    with pytest.raises(UsageError, match=message):
+        make_trainer(make_spec([(2,), (3, 20, 20)]), network_settings={"vis_encode_type": "match3"})
+    with pytest.raises(UsageError, match=message):
+        curiosity = {"curiosity": {"network_settings": {"vis_encode_type": "match3"}}}
+        make_trainer(make_spec([(2,), (3, 20, 20)]), reward_signals=curiosity)
 
 
 def test_a_goal_signal_can_be_taken_as_an_ordinary_observation() -> None:

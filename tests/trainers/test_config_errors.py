@@ -107,11 +107,9 @@ def test_counts_are_at_least_one(write: Write, key: str) -> None:
         ("trainer_type: sac, hyperparameters: {tau: 0.1}", "trainer_type"),
         ("trainer_type: poca", "trainer_type"),
         ("reward_signals: {gail: {demo_path: a.demo}}", "reward_signals.gail"),
-        ("reward_signals: {curiosity: {strength: 0.1, encoding_size: 3}}", "reward_signals.curiosity"),
-        ("reward_signals: {rnd: {}}", "reward_signals.rnd"),
+        ("reward_signals: {gail: }", "reward_signals.gail"),
         ("behavioral_cloning: {demo_path: a.demo}", "behavioral_cloning"),
         ("self_play: {window: 10}", "self_play"),
-        ("network_settings: {memory: {memory_size: 64}}", "network_settings.memory"),
     ],
 )
 def test_what_ml_agents_can_and_this_cannot_is_refused_by_name(write: Write, text: str, path: str) -> None:

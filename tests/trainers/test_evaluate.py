@@ -20,6 +20,7 @@ from mlagents_envs.base_env import (
 )
 
 from bridge.exceptions import InvalidModelError
+from bridge.onnx_policy import OnnxPolicy
 from trainers.commands import evaluate
 from trainers.errors import UsageError
 from trainers.evaluation import EpisodeStatistics, play_episodes
@@ -114,7 +115,10 @@ class FakePolicy:
     def __init__(self):
         self.calls = []
 
-    def act(self, observations, allowed_mask, deterministic):
+    def forget(self, agent_ids=None):
+        pass
+
+    def act(self, observations, allowed_mask, deterministic, agent_ids):
         self.calls.append((allowed_mask, deterministic))
         return ActionTuple(continuous=np.zeros((len(observations[0]), 1), dtype=np.float32))
 
@@ -189,6 +193,27 @@ def test_progress_grows_to_the_number_of_episodes():
     play_episodes(FakeEnvironment(2, lambda agent, _: 2 + agent), NAME, FakePolicy(), 6, True, shown.append)
     assert shown == sorted(set(shown))
     assert shown[-1] == 6
+
+
+def test_a_memory_lasts_as_long_as_the_episode(tmp_path):
+    """The model's memory adds up the tanh of the observation, which is 1, and it acts with tanh of the sum."""
+    state = {
+        "actor.memory.weight_ih_l0": np.array([[0, 0], [0, 0], [1, 0], [0, 0]]),
+        "actor.memory.weight_hh_l0": np.zeros((4, 1)),
+        "actor.memory.bias_ih_l0": np.array([100.0, 100.0, 0.0, 100.0]),  # all gates open
+        "actor.memory.bias_hh_l0": np.zeros(4),
+        "actor.continuous.weight": np.array([[3.0]]),  # ML-Agents divides by 3
+        "actor.continuous.bias": np.zeros(1),
+        "actor.log_sigma": np.zeros(1),
+    }
+    export_onnx(state, make_spec(), tmp_path / "Walker.onnx")
+    policy = OnnxPolicy(tmp_path / "Walker.onnx")
+    for _ in range(2):  # the second evaluation knows nothing of the first
+        environment = FakeEnvironment(2, lambda agent, _: (2, 3)[agent])
+        play_episodes(environment, NAME, policy, 4, True)
+        ages = [[1, 1], [2, 2], [1, 3], [2, 1], [1, 2]]  # of the agents, in steps of their episodes
+        found = np.array([action.continuous[:, 0] for action in environment.actions[:5]])
+        np.testing.assert_allclose(found, np.tanh(np.array(ages) * np.tanh(1)), atol=1e-6)
 
 
 # ---- the command ----

@@ -61,20 +61,20 @@ def test_a_shared_critic_has_only_its_heads() -> None:
         "critic.values.extrinsic.bias",
     ]
     observations = [torch.ones(4, 3)]
-    before = network.values(observations)
+    before = network.values(network.prepare(observations))
     with torch.no_grad():
         network.actor.body[0].bias += 1
-    assert not torch.equal(network.values(observations), before)
+    assert not torch.equal(network.values(network.prepare(observations)), before)
 
 
 def test_an_own_critic_does_not_depend_on_the_actor() -> None:
     network = ActorCritic(spec([(3,)], 2), NetworkSettings(hidden_units=5), ["extrinsic"])
     observations = [torch.ones(4, 3)]
-    before = network.values(observations)
+    before = network.values(network.prepare(observations))
     assert before.shape == (4, 1)
     with torch.no_grad():
         network.actor.body[0].bias += 1
-    assert torch.equal(network.values(observations), before)
+    assert torch.equal(network.values(network.prepare(observations)), before)
 
 
 def test_the_layers_are_linear_and_swish() -> None:

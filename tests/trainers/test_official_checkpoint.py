@@ -44,7 +44,7 @@ def test_it_acts_as_the_official_model(name: str) -> None:
         inputs["action_masks"] = allowed.astype(np.float32)
     kind = "continuous" if name == "3DBall" else "discrete"
     (expected,) = session.run([f"deterministic_{kind}_actions"], inputs)
-    found = dict(zip(("continuous", "discrete"), ours.policy.deterministic_actions([seen], allowed), strict=True))
+    found = dict(zip(("continuous", "discrete"), ours.policy.deterministic_actions([seen], allowed)[:2], strict=True))
     np.testing.assert_allclose(found[kind], expected, rtol=1e-5, atol=1e-6)
 
 

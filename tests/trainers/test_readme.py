@@ -17,13 +17,16 @@ from trainers.config import (
     TorchSettings,
     TrainerSettings,
 )
+from trainers.config_network import MemorySettings
 
 TEXT = Path(trainers.__path__[0]).joinpath("README.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 # Of ML-Agents, and not models of ours.
-REFUSED = {"reward_signals.curiosity", "reward_signals.rnd", "reward_signals.gail"}
+REFUSED = {"reward_signals.gail"}
 PARAMETERS = {f"environment_parameters{key}" for key in ("", ".sampler_type", ".sampler_parameters", ".curriculum")}
-SIGNAL = {f"reward_signals.{key}" for key in ("extrinsic", "gamma", "strength", "network_settings")}
+SIGNALS = {f"reward_signals.{kind}.learning_rate" for kind in ("curiosity", "rnd")} | {
+    f"reward_signals.{key}" for key in ("extrinsic", "curiosity", "rnd", "gamma", "strength", "network_settings")
+}
 
 
 def rows(section: str) -> dict[str, tuple[str, ...]]:
@@ -49,7 +52,8 @@ def test_every_flag_has_a_row() -> None:
 
 def test_every_key_has_a_row() -> None:
     of_behaviors = keys(TrainerSettings, "") - {"hyperparameters", "network_settings", "reward_signals"}
-    of_behaviors |= keys(Hyperparameters, "hyperparameters.") | keys(NetworkSettings, "network_settings.") | SIGNAL
+    of_behaviors |= keys(Hyperparameters, "hyperparameters.") | SIGNALS
+    of_behaviors |= keys(NetworkSettings, "network_settings.") | keys(MemorySettings, "network_settings.memory.")
     others = (
         keys(EnvironmentSettings, "env_settings.")
         | keys(EngineSettings, "engine_settings.")

@@ -112,6 +112,24 @@ def test_a_resumed_run_of_3dball_equals_one_that_was_never_interrupted(train: Ca
     assert differences(left, right) == []
 
 
+@pytest.mark.parametrize("stop", [30, 61])
+def test_a_resumed_run_with_memory_and_curiosity_equals_one_that_was_never_interrupted(
+    train: Callable[..., Any], toy_world: Any, stop: int
+) -> None:
+    world = functools.partial(toy_world, continuous=1)
+    small = {"network_settings": {"hidden_units": 4, "num_layers": 1}}
+    signals = {"extrinsic": {}, "curiosity": {"strength": 0.1, **small}, "rnd": {"strength": 0.1, **small}}
+    memory = {"memory": {"sequence_length": 3, "memory_size": 4}}
+    each = {"Toy": settings(max_steps=400, reward_signals=signals, network_settings=memory)}
+    straight = train(world, behaviors=each, run_id="straight")
+    train(interrupted(world, stop), behaviors=each, run_id="resumed")
+    resumed = train(world, behaviors=each, run_id="resumed", resume=True)
+    left, right = (load_state(run.folder.checkpoint("Toy")) for run in (straight, resumed))
+    assert left["step"] > 400
+    assert left["reward_signals"].keys() == {"curiosity", "rnd"}
+    assert differences(left, right) == []
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(train: Callable[..., Any]) -> None:
     world = make_world_factory("3DBall", 5)
 

@@ -15,7 +15,8 @@ from mlagents_envs.base_env import (
     TerminalSteps,
 )
 
-from trainers.rollout import CutTrajectories, ExperienceBuffer, OpenTrajectories
+from trainers.experience import ExperienceBuffer
+from trainers.rollout import CutTrajectories, OpenTrajectories
 
 SPEC = BehaviorSpec(
     [ObservationSpec((1,), (DimensionProperty.NONE,), ObservationType.DEFAULT, "number")],
@@ -296,7 +297,10 @@ def cut_of(numbers: Sequence[float], lengths: Sequence[int]) -> CutTrajectories:
         column * 100,
         np.array(lengths, np.int64),
         [np.zeros((len(lengths), 1), np.float32)],
+        np.zeros((len(lengths), 0), np.float32),
         np.zeros(len(lengths), np.bool_),
+        np.zeros(len(lengths), np.bool_),
+        np.arange(len(lengths)),
     )
 
 

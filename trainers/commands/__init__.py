@@ -12,6 +12,7 @@ from trainers.errors import UsageError, did_you_mean
 _COMMANDS = {
     "learn": "train agents in an environment",
     "evaluate": "play an ONNX model in an environment and report its mean reward",
+    "export": "write ONNX models of a run's checkpoints, without the environment",
     "play": "show a built-in environment as a picture or a film",
     "plot": "draw the learning curves of runs",
     "envs": "list the built-in environments, find their players, replay recordings",

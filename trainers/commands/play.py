@@ -141,20 +141,25 @@ def _playback(arguments: argparse.Namespace, kind: str, text: str, seconds: floa
     if not isinstance(world, AgentWorld):
         raise ValueError(f"{arguments.name}: there are pictures of built-in worlds only")
     spec = world.behavior_specs[world.behavior]
-    if text in (RANDOM, ZERO):
-        act = _random_actions(spec.action_spec, arguments.seed) if text == RANDOM else _zero_actions(spec.action_spec)
-    else:
-        act = _model_actions(Path(text), world, arguments.stochastic, arguments.seed)
-    return record_play(world, act, seconds)
+    if text == RANDOM:
+        return record_play(world, _random_actions(spec.action_spec, arguments.seed), seconds)
+    if text == ZERO:
+        return record_play(world, _zero_actions(spec.action_spec), seconds)
+    policy = _policy(Path(text), world, arguments.seed)
+    return record_play(world, _model_actions(policy, arguments.stochastic), seconds, policy.forget)
 
 
-def _model_actions(path: Path, world: AgentWorld, stochastic: bool, seed: int) -> Act:
+def _policy(path: Path, world: AgentWorld, seed: int) -> OnnxPolicy:
     import onnxruntime
 
     onnxruntime.set_seed(seed)  # before the policy: a session takes its seed when it is made
     policy = OnnxPolicy(path)
     policy.check(world.behavior_specs[world.behavior])
-    return lambda decisions: policy.act(decisions.obs, allowed_actions(decisions), not stochastic)
+    return policy
+
+
+def _model_actions(policy: OnnxPolicy, stochastic: bool) -> Act:
+    return lambda decisions: policy.act(decisions.obs, allowed_actions(decisions), not stochastic, decisions.agent_id)
 
 
 def _random_actions(spec: ActionSpec, seed: int) -> Act:

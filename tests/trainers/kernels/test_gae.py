@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from trainers.experience import advantages_and_returns
 from trainers.kernels.advantages import gae
-from trainers.rollout import advantages_and_returns
 
 pytestmark = pytest.mark.usefixtures("native")
 
