@@ -34,12 +34,14 @@ class AgentWorld:
     - `tick()` lets every agent act once (Unity's OnActionReceived): it reads `self.continuous` and `self.discrete`,
       changes `self.agents`, sets or adds to `self.rewards`, and marks in `self.ended` the episodes that are over.
     - `observe(agents, observations)` writes what the agents of these numbers see.
+    - `mask_actions(masks)`, only if some discrete actions are forbidden at times, says which ones are.
 
     Attributes:
         agents: the state of all agents, a structured array [agents] of the dtype given.
         continuous: actions float32 [agents, size], held from decision to decision; zeros as an episode begins.
         discrete: actions int32 [agents, branches], likewise.
         rewards: float64 [agents], since the agent last sent something. Assign for Unity's SetReward, add for AddReward.
+        group_rewards: float64 [agents], likewise, with a `group_size`: what each agent has of its group.
         ended: int8 [agents], GOES_ON, TERMINATED or INTERRUPTED (cut by a time limit: its value does not end there).
         step_counts: int64 [agents], ticks of the episode with the one at hand, Unity's StepCount: for time limits.
         random_state: uint64 [1], the state of SplitMix64, for worlds that draw in compiled code.
@@ -64,11 +66,16 @@ class AgentWorld:
         action_spec: ActionSpec,
         agent_type: np.dtype[Any],
         decision_period: int = 1,
+        team: int = 0,
+        group_size: int = 0,
     ) -> None:
+        """`group_size`: so many neighbours are a group each, with the ids 1, 2, ...; 0 is for agents without groups."""
         if agents < 1 or num_areas < 1:
             raise ValueError(f"{name} needs 1 agent and 1 area or more, got {agents} agents and {num_areas} areas")
+        if group_size < 0 or (group_size and agents % group_size):
+            raise ValueError(f"{name}: groups of {group_size} cannot be made of {agents} agents")
         self.name = name
-        self.behavior = f"{name}?team=0"
+        self.behavior = f"{name}?team={team}"
         self.behavior_specs = {self.behavior: BehaviorSpec(list(observation_specs), action_spec)}
         self.decision_period = decision_period
         count = agents * num_areas
@@ -77,7 +84,7 @@ class AgentWorld:
         self.discrete = np.zeros((count, action_spec.discrete_size), np.int32)
         kinds = {"continuous": self.continuous, "discrete": self.discrete}
         self._held = [(kind, actions) for kind, actions in kinds.items() if actions.shape[1]]
-        self.rewards = np.zeros(count)
+        self.rewards, self.group_rewards = np.zeros(count), np.zeros(count)
         self.ended = np.zeros(count, np.int8)
         self.step_counts = np.zeros(count, np.int64)
         self.random_state = np.array([int(seed) & 0xFFFFFFFFFFFFFFFF], np.uint64)
@@ -101,10 +108,17 @@ class AgentWorld:
         self._terminal_rewards = np.zeros(count, np.float32)
         self._terminal_interrupted = np.zeros(count, np.bool_)
         self._terminal_ids = np.zeros(count, np.int32)
+        self._terminal_group_ids = np.zeros(count, np.int32)
+        self._terminal_group_rewards = np.zeros(count, np.float32)
+        self._sent_group_rewards = np.zeros(count, np.float32)
+        branches = [int(size) for size in action_spec.discrete_branches]
+        self._masks = np.zeros((count, sum(branches)), np.bool_)
+        masked = branches and type(self).mask_actions is not AgentWorld.mask_actions
+        self._branch_masks = np.split(self._masks, np.cumsum(branches)[:-1], axis=1) if masked else []
         # What never changes.
         self._ids = np.arange(count, dtype=np.int32)
-        self._group_ids = np.zeros(count, np.int32)
-        self._group_rewards = np.zeros(count, np.float32)
+        self._grouped = group_size > 0
+        self._group_ids = (1 + self._ids // group_size if group_size else np.zeros_like(self._ids)).astype(np.int32)
         self._no_decisions, self._all_decisions = self._decision_steps(0), self._decision_steps(count)
         self._views: dict[int, tuple[Any, ...]] = {}
         self._no_terminals = TerminalSteps(*self._terminal_views(0))
@@ -122,6 +136,12 @@ class AgentWorld:
     def observe(self, agents: NDArray[np.int64], observations: list[NDArray[np.float32]]) -> None:
         """Write what the agents numbered in `agents` see to `observations`: an array [len(agents), *shape] for each."""
         raise NotImplementedError
+
+    def mask_actions(self, masks: list[NDArray[np.bool_]]) -> None:
+        """Mark what no agent may choose in the decision at hand, Unity's WriteDiscreteActionMask.
+
+        `masks`: an array [agents, size] for each branch, all False as it comes; True is forbidden.
+        """
 
     def advance(self, ticks: int) -> int:
         """Up to `ticks` ticks, no further than the first in which an episode ends; returns how many were done.
@@ -172,6 +192,11 @@ class AgentWorld:
         if not math.isfinite(value):
             raise UnityEnvironmentException(f"{self.name}: environment parameter {key} must be finite, got {value}")
         return value
+
+    @property
+    def clock(self) -> int:
+        """Ticks since the last reset, -1 before the first."""
+        return self._tick
 
     # ---- the World ----
 
@@ -245,7 +270,7 @@ class AgentWorld:
             zip(self._observations, self._terminal_observations, strict=True)
         ):
             arrays |= {f"observation_{index}": observation, f"terminal_observation_{index}": terminal}
-        return arrays | {
+        arrays |= {
             "random": self.random_state.view(np.int64),
             "continuous": self.continuous,
             "discrete": self.discrete,
@@ -257,6 +282,16 @@ class AgentWorld:
             "terminal_interrupted": self._terminal_interrupted,
             "terminal_ids": self._terminal_ids,
         }
+        if self._branch_masks:
+            arrays["masks"] = self._masks
+        if self._grouped:
+            arrays |= {
+                "group_rewards": self.group_rewards,
+                "sent_group_rewards": self._sent_group_rewards,
+                "terminal_group_rewards": self._terminal_group_rewards,
+                "terminal_group_ids": self._terminal_group_ids,
+            }
+        return arrays
 
     def _require_reset(self) -> None:
         if self._tick < 0:
@@ -286,7 +321,12 @@ class AgentWorld:
             self._told,
         )
         if self._terminals:
-            self.observe(self._told[: self._terminals], self._terminal_views(self._terminals)[0])
+            told = self._told[: self._terminals]
+            self.observe(told, self._terminal_views(self._terminals)[0])
+            if self._grouped:
+                self._terminal_group_ids[: len(told)] = self._group_ids[told]
+                self._terminal_group_rewards[: len(told)] = self.group_rewards[told]
+                self.group_rewards[told] = 0
         over = self._over[:overs]
         for _, actions in self._held:
             self._loops.clear_rows(actions, over)
@@ -299,7 +339,22 @@ class AgentWorld:
         """The message of a tick in which all decide."""
         self.observe(self._all, self._observations)
         self._send_rewards(self.rewards, self._sent_rewards, self._reported)
+        if self._grouped:
+            self._sent_group_rewards[...] = self.group_rewards
+            self.group_rewards[...] = 0
+        if self._branch_masks:
+            self._masks[...] = False
+            self.mask_actions(self._branch_masks)
+            self._require_choices()
         return self._steps()
+
+    def _require_choices(self) -> None:
+        for branch, mask in enumerate(self._branch_masks):
+            stuck = mask.all(axis=1)
+            if stuck.any():
+                raise UnityEnvironmentException(
+                    f"{self.name}: all actions of branch {branch} are forbidden to agent {stuck.argmax()}; leave it one"
+                )
 
     def _steps(self) -> Steps:
         decisions = self._no_decisions if self._tick % self.decision_period else self._all_decisions
@@ -312,9 +367,9 @@ class AgentWorld:
             [observation[:count] for observation in self._observations],
             self._sent_rewards[:count],
             self._ids[:count],
-            None,
+            [mask[:count] for mask in self._branch_masks] or None,
             self._group_ids[:count],
-            self._group_rewards[:count],
+            self._sent_group_rewards[:count],
         )
 
     def _terminal_views(self, count: int) -> tuple[Any, ...]:
@@ -326,8 +381,8 @@ class AgentWorld:
                 self._terminal_rewards[:count],
                 self._terminal_interrupted[:count],
                 self._terminal_ids[:count],
-                self._group_ids[:count],
-                self._group_rewards[:count],
+                self._terminal_group_ids[:count],
+                self._terminal_group_rewards[:count],
             )
         return views
 

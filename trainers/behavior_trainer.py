@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ class BehaviorTrainer:
         self._experience = ExperienceBuffer(
             spec, capacity if training else 0, len(signals), columns, keeps_next=bool(self._learner.curious)
         )
+        # With `threaded`, the one that an update learns from while the other is filled.
+        self._learnt_from = ExperienceBuffer(spec, 0, len(signals), columns, keeps_next=bool(self._learner.curious))
+        self._updating: Future[dict[str, float]] | None = None
         self._noted: list[CutTrajectories] = []
         self._signal_rewards = np.zeros((0, len(signals)))  # [slots, signals]: of the episodes that agents are in
         self._entropy_due = False
@@ -137,6 +141,7 @@ class BehaviorTrainer:
         The loop does this while the players simulate, so that nobody waits for it; the normalisers therefore learn of a
         trajectory one action later.
         """
+        self._end_update(wait=False)
         for cut in self._noted:
             self._take_in(cut)
         self._noted.clear()
@@ -191,17 +196,30 @@ class BehaviorTrainer:
         return self._training and self.step > self.settings.max_steps
 
     def update(self) -> None:
-        """One PPO update from all experience gathered; the experience is used up."""
+        """One PPO update from all experience gathered; the experience is used up.
+
+        With `threaded` it goes on while the agents do, and a later call of `take_in` ends it.
+        """
         self.take_in()
-        schedules = self.schedules
-        figures = self._learner.update(self._experience, schedules, diagnosed=self.report is not None)
+        self._end_update(wait=True)
+        schedules, experience = self.schedules, self._experience
+        if self.settings.threaded:
+            self._experience, self._learnt_from = self._learnt_from, experience
+        diagnosed = self.report is not None
+        self._updating = self._learner.begin_update(experience, schedules, diagnosed=diagnosed)
         self._experience.clear()
         self._rewards_since_update.clear()
-        for tag, value in figures.items():
-            self._log(tag, value)
         self._log("Policy/Learning Rate", schedules.learning_rate)
         self._log("Policy/Epsilon", schedules.epsilon)
         self._log("Policy/Beta", schedules.beta)
+        self._end_update(wait=not self.settings.threaded)
+
+    def _end_update(self, *, wait: bool) -> None:
+        if self._updating is not None and (wait or self._updating.done()):
+            for tag, value in self._updating.result().items():
+                self._log(tag, value)
+            self._learner.end_update()
+            self._updating = None
 
     # ---- reporting ----
 
@@ -221,6 +239,7 @@ class BehaviorTrainer:
         if self._training and reward is not None and reward > self._best_reward:
             self._best_reward = reward
             # Kept here until the next checkpoint: early on every summary is the best one so far.
+            self._end_update(wait=True)  # nothing may change while it is copied
             self._best = Best(self.step, reward, copy.deepcopy(self._learner.weights()))
         return self.last_summary
 
@@ -256,7 +275,11 @@ class BehaviorTrainer:
         self._signal_rewards[slots[slots < len(self._signal_rewards)]] = 0.0
 
     def state(self, *, with_open_trajectories: bool) -> dict[str, Any]:
-        """Everything to go on from; open trajectories only make sense beside the state of the world they happen in."""
+        """Everything to go on from, once an update is over.
+
+        Open trajectories only make sense beside the state of the world they happen in.
+        """
+        self._end_update(wait=True)
         return {
             **self._learner.weights(),
             "step": self.step,

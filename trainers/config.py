@@ -26,8 +26,8 @@ from trainers.config_reward_signals import RewardSignals, warnings_about
 from trainers.config_sections import Float, Fraction, Int, OrMinusOne, Positive, PositiveFloat, Section
 from trainers.config_sources import (
     behaviors_without_trainer_type,
-    merge,
     merge_sources,
+    override,
     read_assignments,
     read_configuration,
 )
@@ -249,7 +249,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Se
     """
     document = read_configuration(path) if path is not None else Document("command line", {"default_settings": {}})
     assigned = read_assignments(assignments)
-    merged = merge_sources(document, merge(overrides, assigned))
+    merged = merge_sources(document, override(overrides, assigned))
     errors = []
     try:
         config = RunConfig.model_validate(merged)
@@ -259,8 +259,6 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Se
     if errors or without_type or document.duplicates:
         raise_problems(RunConfig, document, overrides, assigned, errors, without_type)
     for name, settings in config.behaviors.items():
-        if settings.threaded:
-            logger.warning("behaviors.%s.threaded has no effect: environments wait during an update.", name)
         for warning in warnings_about(settings.reward_signals):
             logger.warning("behaviors.%s.reward_signals.%s", name, warning)
     return config

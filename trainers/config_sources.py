@@ -37,15 +37,15 @@ def read_configuration(path: Path) -> Document:
 
 def merge_sources(document: Document, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """One nested mapping of all that is given: default_settings under each behavior, `overrides` on top."""
-    merged: dict[str, Any] = merge(document.data, {**overrides, "behaviors": {}})
+    merged: dict[str, Any] = override(document.data, {**overrides, "behaviors": {}})
     of_behaviors = dict(overrides.get("behaviors", {}))
     of_every_behavior = of_behaviors.pop("*", None)
     defaults, behaviors = merged.get("default_settings"), merged["behaviors"]
     if isinstance(defaults, Mapping):
-        defaults = merged["default_settings"] = merge(defaults, of_every_behavior)
+        defaults = merged["default_settings"] = override(defaults, of_every_behavior or {})
     if isinstance(behaviors, Mapping):
         merged["behaviors"] = {
-            name: merge(defaults, behaviors.get(name), of_every_behavior, of_behaviors.get(name))
+            name: override(merge(defaults, behaviors.get(name)), of_every_behavior or {}, of_behaviors.get(name, {}))
             for name in {**behaviors, **of_behaviors}
         }
     if isinstance(merged.get("checkpoint_settings"), Mapping):
@@ -100,6 +100,18 @@ def merge(*layers: Any) -> Any:
         elif result is None or isinstance(result, Mapping):
             base = result or {}
             result = {**base, **{key: merge(base.get(key), value) for key, value in layer.items()}}
+    return result
+
+
+def override(*layers: Any) -> Any:
+    """As `merge`, but nothing (null) where a section was takes the section away."""
+    result: Any = None
+    for layer in layers:
+        if not isinstance(layer, Mapping):
+            result = layer
+        elif result is None or isinstance(result, Mapping):
+            base = result or {}
+            result = {**base, **{key: override(base.get(key), value) for key, value in layer.items()}}
     return result
 
 

@@ -1,7 +1,9 @@
 """The networks of one behavior and all that changes them: experience goes in, better weights come out."""
 
+import copy
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,11 @@ from trainers.specifications import describe, specification_to_dict
 
 
 class Learner:
-    """Actor, critic and the networks of reward signals, with their optimisers and their random numbers."""
+    """Actor, critic and the networks of reward signals, with their optimisers and their random numbers.
+
+    With `settings.threaded` an update changes networks of its own, in a thread of its own, while the policy acts with
+    those from before it.
+    """
 
     def __init__(
         self,
@@ -53,13 +59,22 @@ class Learner:
         self.generator = Philox(streams[1])
         networks, hyperparameters = settings.network_settings, settings.hyperparameters
         network = make_network(spec, networks, self.signals, shared_critic=hyperparameters.shared_critic).to(device)
+        acting = copy.deepcopy(network) if settings.threaded else network
+        if acting is not network and acting.actor.normalizes:
+            acting.actor.normalizers = network.actor.normalizers  # they learn at once, outside of updates
+        self._network = network
         self._optimizer = ppo.Optimizer(network)
         self._fused = fuse(
             network, self._optimizer, device=device, backend=backend, threads=threads, hyperparameters=hyperparameters
         )
-        self.policy = Policy(
-            spec, network, self.generator, device, deterministic=networks.deterministic, fused=self._fused
-        )
+        self._acting_values, acts = self._optimizer.values, self._fused
+        if acting is not network:
+            optimizer = ppo.Optimizer(acting)
+            self._acting_values = optimizer.values
+            if self._fused is not None:
+                acts = fuse(acting, optimizer, device=device, backend=backend, threads=threads)
+            self._thread = ThreadPoolExecutor(1, "update")
+        self.policy = Policy(spec, acting, self.generator, device, deterministic=networks.deterministic, fused=acts)
         self._sequence_length = networks.memory.sequence_length if networks.memory is not None else 1
         self.curious = make_signals(spec, settings.reward_signals, device)  # the signals that learn, by name
 
@@ -107,23 +122,44 @@ class Learner:
 
     # ---- the update ----
 
-    def update(self, experience: ExperienceBuffer, schedules: ppo.Schedules, *, diagnosed: bool) -> dict[str, float]:
-        """One PPO update, and one of each signal that learns. Returns figures by TensorBoard tag."""
+    def begin_update(
+        self, experience: ExperienceBuffer, schedules: ppo.Schedules, *, diagnosed: bool
+    ) -> Future[dict[str, float]]:
+        """Begins a PPO update, and makes one of each signal that learns. Gives figures by TensorBoard tag.
+
+        Unless `settings.threaded`, it is over when this returns; otherwise `experience` must not change before it is.
+        Call `end_update` then.
+        """
         batch = self._batch(experience)
-        network, hyperparameters = self.policy.network, self._settings.hyperparameters
-        figures = ppo.update(
-            network,
-            self._optimizer,
-            batch,
-            hyperparameters,
-            schedules,
-            self.generator,
-            self._fused,
-            self._sequence_length,
-        )
-        if figures and diagnosed:
-            figures |= diagnose(network, self._optimizer, batch, schedules.epsilon)
-        return figures | self._update_signals(experience)
+        hyperparameters = self._settings.hyperparameters
+        generator = self.generator.part(hyperparameters.num_epoch)
+        signals = self._update_signals(experience)
+
+        def update() -> dict[str, float]:
+            figures = ppo.update(
+                self._network,
+                self._optimizer,
+                batch,
+                hyperparameters,
+                schedules,
+                generator,
+                self._fused,
+                self._sequence_length,
+            )
+            if figures and diagnosed:
+                figures |= diagnose(self._network, self._optimizer, batch, schedules.epsilon)
+            return figures | signals
+
+        if self._settings.threaded:
+            return self._thread.submit(update)
+        done: Future[dict[str, float]] = Future()
+        done.set_result(update())
+        return done
+
+    def end_update(self) -> None:
+        """Lets the policy act with what an update has learnt."""
+        if self._acting_values is not self._optimizer.values:
+            self._acting_values.copy_(self._optimizer.values)
 
     def _batch(self, experience: ExperienceBuffer) -> ppo.Batch:
         gammas = [self._settings.reward_signals[signal].gamma for signal in self.signals]
@@ -140,7 +176,7 @@ class Learner:
             ]
             advantages, returns = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
         columns = {name: self._tensor(column) for name, column in experience.columns.items()}
-        network = self.policy.network
+        network = self._network
         return ppo.Batch(
             network.prepare([self._tensor(values) for values in experience.observations], columns.get("memories")),
             Target(
@@ -176,8 +212,12 @@ class Learner:
         # Imported here because onnx, which takes a while, need not be there when training starts.
         from trainers.export import actor_arrays, export_onnx, verify_onnx
 
-        export_onnx(actor_arrays(self.policy.network), self._spec, path)
-        verify_onnx(path, self._spec, self.policy.deterministic_actions)
+        policy = self.policy
+        if self._device.type != "cpu":  # a GPU may round products to TF32; the file computes in float32
+            network = copy.deepcopy(policy.network).cpu()
+            policy = Policy(self._spec, network, self.generator, torch.device("cpu"), deterministic=True)
+        export_onnx(actor_arrays(self._network), self._spec, path)
+        verify_onnx(path, self._spec, policy.deterministic_actions)
 
     def export_weights(self, weights: Mapping[str, Any], path: Path) -> None:
         """Writes the policy of weights that `weights` gave at another time as an ONNX model."""
@@ -191,7 +231,7 @@ class Learner:
         return {
             "specification": describe(self._spec),
             "behavior_spec": specification_to_dict(self._spec),
-            "network": self.policy.network.state_dict(),
+            "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "reward_signals": {name: signal.state_dict() for name, signal in self.curious.items()},
         }
@@ -209,7 +249,7 @@ class Learner:
             )
         saved = state.get("reward_signals", {})
         try:
-            self.policy.network.load_state_dict(state["network"])
+            self._network.load_state_dict(state["network"])
             for name, signal in self.curious.items():
                 if name in saved:
                     signal.load_state_dict(saved[name])
@@ -221,5 +261,6 @@ class Learner:
             ) from error
         optimizer = state["optimizer"]
         if isinstance(optimizer["exp_avg"], dict):
-            optimizer = in_order(optimizer, dict(self.policy.network.named_parameters()))
+            optimizer = in_order(optimizer, dict(self._network.named_parameters()))
         self._optimizer.load_state_dict(optimizer)
+        self.end_update()

@@ -1,6 +1,7 @@
 """A run: collect, update, report, save, until it is done. The file to read first."""
 
 import contextlib
+import copy
 import functools
 import json
 import os
@@ -103,10 +104,12 @@ class Run:
         slots = self._process(steps)
         while not self._finished():
             with self._timers.phase("act"):
+                teams = len({_short(name) for name in steps}) < len(steps)
                 for name, batch in steps.items():
                     if len(batch.decisions):
-                        trainer = self._trainer_of(name)
-                        self._fleet.set_actions(name, trainer.act(slots[name], batch.decisions))
+                        actions = self._trainer_of(name).act(slots[name], batch.decisions)
+                        # A trainer that acts for another team as well writes over what it gave for the first.
+                        self._fleet.set_actions(name, copy.deepcopy(actions) if teams else actions)
             with self._timers.phase("environment"):
                 self._fleet.send_step()
             # The players simulate now: time for what the next action does not need.

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlagents_envs.base_env import ActionSpec, BehaviorSpec, DimensionProperty, ObservationSpec, ObservationType
 
-from trainers.config import NetworkSettings
+from trainers.config_network import NetworkSettings
 from trainers.errors import UsageError
 
 

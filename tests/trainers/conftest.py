@@ -141,7 +141,7 @@ class ToyWorld:
         for row, name in enumerate(self._behaviors):
             if self._message[0] < self._behaviors[name]:
                 continue
-            ids = np.arange(self._signs.shape[1], dtype=np.int32)
+            ids = np.arange(self._signs.shape[1], dtype=np.int32) + row * self._signs.shape[1]  # of one player: unique
             ended = np.flatnonzero(self._ended[row]) if self._message[0] > self._behaviors[name] else ids[:0]
             zeros = np.zeros(len(ids), np.int32)
             observations = np.zeros((len(ids), *self._spec.observation_specs[0].shape), np.float32)

@@ -1,6 +1,5 @@
 """What a configuration file may say and what it means."""
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -242,10 +241,11 @@ def test_resume_and_initialize_from_exclude_each_other(write: Write, caplog: pyt
     assert "initialize_from has no effect" in caplog.text
 
 
-def test_threaded_is_accepted_with_a_warning(write: Write, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        load_config(write("behaviors: {A: {threaded: true}}"), {})
-    assert "behaviors.A.threaded has no effect" in caplog.text
+def test_an_assignment_of_nothing_takes_a_section_away(write: Write) -> None:
+    path = write("behaviors: {A: {network_settings: {num_layers: 3, memory: {memory_size: 16}}}}")
+    settings = load_config(path, {}, ["behaviors.A.network_settings.memory=null"]).behaviors["A"].network_settings
+    assert settings.memory is None
+    assert settings.num_layers == 3
 
 
 def test_the_effective_settings_load_again_as_the_same(write: Write) -> None:

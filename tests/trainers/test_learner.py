@@ -142,7 +142,7 @@ def test_curiosity_learns_in_an_update_and_says_how_well() -> None:
     experience = ExperienceBuffer(SPEC, 9, 2, learner.policy.columns(), keeps_next=True)
     experience.append(cut, rewards, values, next_values)
     schedules = ppo.Schedules(learning_rate=3e-4, epsilon=0.2, beta=5e-3)
-    figures = learner.update(experience, schedules, diagnosed=False)
+    figures = learner.begin_update(experience, schedules, diagnosed=False).result()
     assert figures.keys() == {
         "Losses/Policy Loss",
         "Losses/Value Loss",
@@ -157,8 +157,52 @@ def test_the_sequences_of_a_minibatch_are_as_many_as_make_batch_size_steps() -> 
     cut = lived(learner, 2, 2, 2, 2, 1)
     experience = ExperienceBuffer(SPEC, 9, 1, learner.policy.columns())
     experience.append(cut, *learner.evaluate(cut))
-    learner.update(experience, ppo.Schedules(3e-4, 0.2, 5e-3), diagnosed=True)
+    learner.begin_update(experience, ppo.Schedules(3e-4, 0.2, 5e-3), diagnosed=True)
     assert learner.weights()["optimizer"]["step"] == 3 * 2  # epochs of two whole minibatches each
+
+
+@pytest.mark.parametrize("network_settings", [{}, MEMORY], ids=["kernels", "torch"])
+def test_a_threaded_update_gives_the_same_weights_and_leaves_the_policy_alone_until_it_ends(
+    network_settings: dict[str, Any],
+) -> None:
+    settings = {"network_settings": {**network_settings, "normalize": True}}
+    at_once, threaded = make_learner(**settings), make_learner(**settings, threaded=True)
+    seen = [np.ones((3, 2), np.float32)]
+    memories = np.zeros((3, at_once.policy.network.memory_size), np.float32) if network_settings else None
+    values = []
+    for learner in (at_once, threaded):
+        cut = lived(learner, 5, 4)
+        experience = ExperienceBuffer(SPEC, 9, 1, learner.policy.columns())
+        experience.append(cut, *learner.evaluate(cut))
+        before = learner.policy.values(seen, memories)
+        update = learner.begin_update(experience, ppo.Schedules(3e-4, 0.2, 5e-3), diagnosed=True)
+        update.result()
+        values.append((before, learner.policy.values(seen, memories)))
+        learner.end_update()
+        values[-1] += (learner.policy.values(seen, memories),)
+    assert (values[0][1] != values[0][0]).all()
+    np.testing.assert_array_equal(values[1][1], values[1][0])
+    for left, right in zip(values[0][::2], values[1][::2], strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert at_once.generator.call == threaded.generator.call
+
+
+def test_a_threaded_run_learns_and_goes_on_from_its_checkpoint(train: Callable[..., Any], toy_world: Any) -> None:
+    settings = {
+        "trainer_type": "ppo",
+        "hyperparameters": {"batch_size": 16, "buffer_size": 64, "learning_rate": 0.003},
+        "network_settings": {"hidden_units": 8, "num_layers": 1},
+        "max_steps": 3000,
+        "time_horizon": 8,
+        "summary_freq": 1000,
+        "threaded": True,
+    }
+    train(toy_world, settings)
+    resumed = train(toy_world, {**settings, "max_steps": 6000}, resume=True)
+    lines = resumed.output.splitlines()
+    assert any("Resuming 'Toy' from step 30" in line for line in lines)
+    rewards = [float(line.split("Mean Reward: ")[1].split()[0].rstrip(".")) for line in lines if "Mean Reward" in line]
+    assert rewards[-1] > 0.9 * 2  # two decisions an episode, 1 for each right one
 
 
 def test_a_run_reports_the_tags_of_its_signals(train: Callable[..., Any], toy_world: Any) -> None:

@@ -32,6 +32,14 @@ def settings(**changes: Any) -> dict[str, Any]:
     }
 
 
+LEARNS = settings(
+    max_steps=20_000,
+    summary_freq=2_000,
+    hyperparameters={"batch_size": 128, "buffer_size": 1024, "learning_rate": 5e-3, "beta": 1e-3},
+    reward_signals={"extrinsic": {"gamma": 0.0}},
+)
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith("events.")}
 
@@ -48,16 +56,7 @@ def raise_interrupt(at: int) -> Callable[[int], None]:
 
 
 def test_a_discrete_task_is_learnt(train: Callable[..., Any], toy_world: Any) -> None:
-    one_decision = functools.partial(toy_world, agents=32)
-    trained = train(
-        one_decision,
-        settings(
-            max_steps=20_000,
-            summary_freq=2_000,
-            hyperparameters={"batch_size": 128, "buffer_size": 1024, "learning_rate": 5e-3, "beta": 1e-3},
-            reward_signals={"extrinsic": {"gamma": 0.0}},
-        ),
-    )
+    trained = train(functools.partial(toy_world, agents=32), LEARNS)
     rewards = [float(reward) for reward in re.findall(r"Mean Reward: ([-.\d]+)\.", trained.output)]
     assert 0.8 < rewards[0] < 1.4  # an episode has 2 decisions in the mean, and a guess is right half of the time
     assert rewards[-1] > 1.85
@@ -208,9 +207,11 @@ def test_one_more_behavior_changes_nothing_for_the_first(train: Callable[..., An
 
 
 def test_teams_of_one_behavior_share_its_trainer(train: Callable[..., Any], toy_world: Any) -> None:
-    world = functools.partial(toy_world, behaviors={"Toy?team=0": 0, "Toy?team=1": 0})
-    trained = train(world, settings())
+    world = functools.partial(toy_world, agents=16, behaviors={"Toy?team=0": 0, "Toy?team=1": 0})
+    trained = train(world, LEARNS)
     assert names(trained.folder.path) == {"configuration.yaml", "Toy.onnx", "Toy", "run_logs"}
+    # Each team has carried out its own actions: what is right differs between them.
+    assert float(re.findall(r"Mean Reward: ([-.\d]+)\.", trained.output)[-1]) > 1.85
 
 
 def test_a_behavior_without_settings_ends_the_run_but_loses_nothing(

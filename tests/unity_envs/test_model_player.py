@@ -181,6 +181,22 @@ def test_variants_play_too(score, tmp_path):
     assert (seen.episodes, seen.mean) == (3, 0.93)  # 7 steps of -0.01, and 1
 
 
+def test_a_model_with_a_memory_begins_each_episode_without(score, tmp_path):
+    """Its memory adds up tanh(1) a step, and it goes left while tanh of the sum is below 0.8: in the first step."""
+    state = {
+        "actor.memory.weight_ih_l0": np.zeros((4, 1)),
+        "actor.memory.weight_hh_l0": np.zeros((4, 1)),
+        "actor.memory.bias_ih_l0": np.array([100.0, 100.0, 1.0, 100.0]),  # all gates open
+        "actor.memory.bias_hh_l0": np.zeros(4),
+        "actor.discrete.0.weight": np.array([[0.0], [10.0]]),
+        "actor.discrete.0.bias": np.array([0.0, -8.0]),
+    }
+    spec = BehaviorSpec([vector_observation(1)], ActionSpec.create_discrete((2,)))
+    export_onnx(state, spec, tmp_path / "CubeMover.onnx")
+    seen = score("CubeMover", "--model", tmp_path / "CubeMover.onnx", "--episodes", "20")
+    assert (seen.episodes, seen.mean) == (20, 0.92)  # 8 steps of -0.01, then 1
+
+
 def test_what_a_model_plays_can_be_recorded(score, tmp_path):
     model = write_mover(tmp_path / "CubeMover.onnx", right=5.0)
     file = tmp_path / "moves.json"

@@ -128,6 +128,6 @@ def _export(folder: RunFolder, name: str, source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, trainer.export)
     except OSError as error:
-        raise UsageError(f"--output {target}: cannot be written ({error.strerror})") from error
+        raise UsageError(f"{target} cannot be written ({error.strerror}); choose another --output") from error
     except ExportError as error:
         raise UsageError(f"{source} cannot be exported ({error}); use another --checkpoint") from error

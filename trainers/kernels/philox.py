@@ -57,6 +57,12 @@ class Philox:
         self.call += 1
         return self.call - 1
 
+    def part(self, calls: int) -> "Philox":
+        """One that makes the next `calls` calls, which this one leaves out: for work in another thread."""
+        part = Philox(self.seed, self.call)
+        self.call += calls
+        return part
+
     def order(self, steps: int) -> torch.Tensor:
         """A shuffled order int64 [steps] of 0 ... steps - 1."""
         return order(self.seed, self.next_call(), steps)
