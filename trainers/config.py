@@ -258,7 +258,10 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], assignments: Se
     without_type = behaviors_without_trainer_type(merged)
     if errors or without_type or document.duplicates:
         raise_problems(RunConfig, document, overrides, assigned, errors, without_type)
-    for name, settings in config.behaviors.items():
+    of_all = {f"behaviors.{name}": settings for name, settings in config.behaviors.items()}
+    if config.default_settings is not None:
+        of_all["default_settings"] = config.default_settings
+    for name, settings in of_all.items():
         for warning in warnings_about(settings.reward_signals):
-            logger.warning("behaviors.%s.reward_signals.%s", name, warning)
+            logger.warning("%s.reward_signals.%s", name, warning)
     return config

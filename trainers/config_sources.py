@@ -121,6 +121,8 @@ def _resume_or_initialize(settings: Mapping[str, Any], given: set[str]) -> dict[
     if settings.get("load_model") is True:
         logger.warning("checkpoint_settings.load_model (--load) is deprecated; taken as resume (--resume).")
         settings["resume"] = True
+    if settings.get("train_model") is True:
+        logger.warning("checkpoint_settings.train_model (--train) is deprecated; it changes nothing.")
     if settings.get("resume") is True and settings.get("initialize_from") is not None:
         if "initialize_from" in given and not given & {"resume", "load_model"}:
             logger.warning("initialize_from is given on the command line: the run is not resumed.")

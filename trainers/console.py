@@ -98,7 +98,11 @@ class Console:
         self._write(level, self._encodable(f"{timestamp}[{level}] {text}"))
 
     def _write(self, level: str, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        try:
+            print(line, file=self._stream, flush=True)
+        except BrokenPipeError:
+            # Who read this has gone, as "| head" does: no reason to give up a training.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def _encodable(self, text: str) -> str:
         """`text` with escapes for what the stream's encoding lacks, such as letters that no Windows code page has."""

@@ -23,10 +23,11 @@ class RestartLimits:
             recent.popleft()
         most, rate = settings.max_lifetime_restarts, settings.restarts_rate_limit_n
         if 0 <= most <= self._restarts[player]:
-            return f"it has had its {most} restarts; --max-lifetime-restarts allows more"
+            return f"it has had its {most} restart{'' if most == 1 else 's'}; --max-lifetime-restarts allows more"
         if 0 <= rate <= len(recent):
+            seconds = settings.restarts_rate_limit_period_s
             return (
-                f"it has had {rate} restarts within {settings.restarts_rate_limit_period_s} s; "
+                f"it has had {rate} restart{'' if rate == 1 else 's'} within {seconds} s; "
                 "--restarts-rate-limit-n allows more"
             )
         self._restarts[player] += 1

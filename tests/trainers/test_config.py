@@ -1,5 +1,6 @@
 """What a configuration file may say and what it means."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -239,6 +240,21 @@ def test_resume_and_initialize_from_exclude_each_other(write: Write, caplog: pyt
     assert outcome("", {"resume": True, "initialize_from": "a"}) == (True, None)
     assert outcome("load_model: true", {}) == (True, None)
     assert "initialize_from has no effect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("default_settings: {reward_signals: {curiosity: {encoding_size: 16}}}", "default_settings.*encoding_size"),
+        ("checkpoint_settings: {train_model: true}", "train_model"),
+        ("checkpoint_settings: {load_model: true}", "load_model"),
+    ],
+)
+def test_former_spellings_are_taken_with_a_warning(
+    write: Write, caplog: pytest.LogCaptureFixture, text: str, word: str
+) -> None:
+    load_config(write(text), {})
+    assert re.search(word, caplog.text)
 
 
 def test_an_assignment_of_nothing_takes_a_section_away(write: Write) -> None:

@@ -295,3 +295,19 @@ def test_rewards_of_the_dashboard():
     assert reward_text(BehaviorProgress(0, 1)) == "-"
     assert reward_text(BehaviorProgress(0, 1, 1.234)) == "1.23"
     assert reward_text(BehaviorProgress(0, 1, -1.237, 0.795)) == "-1.24 +- 0.80"
+
+
+def test_a_pipe_that_nobody_reads_any_more_costs_nothing() -> None:
+    script = (
+        "import sys, time; from trainers.console import Console\n"
+        "console = Console(debug=False, stream=sys.stdout)\n"
+        "for line in range(100): console.info('x' * 1000); time.sleep(0.001)\n"
+        "print('went on', file=sys.stderr)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == "went on\n"

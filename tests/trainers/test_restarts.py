@@ -22,7 +22,7 @@ def test_once_a_minute_by_default() -> None:
     of, clock = limits()
     assert of.exhausted(0) is None
     clock.now = 59.0
-    assert of.exhausted(0) == "it has had 1 restarts within 60 s; --restarts-rate-limit-n allows more"
+    assert of.exhausted(0) == "it has had 1 restart within 60 s; --restarts-rate-limit-n allows more"
     assert of.exhausted(1) is None, "each player by itself"
     clock.now = 61.0
     assert of.exhausted(0) is None

@@ -1,4 +1,4 @@
-"""`mlbridge envs`: the built-in environments, where their players are, and recorded episodes played again by them."""
+"""`mlbridge envs`: the built-in environments and those of one's own, where their players are, and recordings."""
 
 import argparse
 from pathlib import Path
@@ -10,12 +10,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One parser for each of the subcommands."""
     parser.formatter_class = argparse.HelpFormatter
     commands = parser.add_subparsers(dest="action", metavar="COMMAND", required=True)
-    text = "name the built-in environments and their variants"
+    text = "name the built-in environments with their variants, and those that were added"
     commands.add_parser("list", help=text, description=text.capitalize() + ".")
 
     text = "print the path of a player: what --env=NAME starts, for mlagents-learn as well"
     path = commands.add_parser("path", help=text, description=text.capitalize() + ".")
-    path.add_argument("name", metavar="NAME", help="a built-in environment")
+    path.add_argument("name", metavar="NAME", help="a built-in environment, or one that was added")
+
+    text = "give a build of one's own a name for --env"
+    new = commands.add_parser(
+        "add",
+        help=text,
+        description=text.capitalize() + ". A folder stays where it is; a zip file is unpacked into this user's data "
+        "folder, which MLBRIDGE_HOME names (default: where the system keeps such data). With a path of the same name "
+        "in the current folder, --env takes that path.",
+    )
+    new.add_argument("name", metavar="NAME", help="letters, digits, '_', '-' and '.'")
+    new.add_argument("path", type=Path, metavar="PATH", help="the build: its executable, its folder, or a zip file")
+
+    text = "forget an environment that was added"
+    old = commands.add_parser(
+        "remove",
+        help=text,
+        description=text.capitalize() + ". What was unpacked of a zip file is deleted; a local folder stays.",
+    )
+    old.add_argument("name", metavar="NAME", help="an environment that was added")
 
     text = "play recorded episodes again: the same starts and actions in our world"
     replay = commands.add_parser(
@@ -33,20 +52,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return {"list": _list, "path": _path, "replay": _replay}[arguments.action](arguments)
+    actions = {"list": _list, "path": _path, "add": _add, "remove": _remove, "replay": _replay}
+    return actions[arguments.action](arguments)
 
 
 def _list(_: argparse.Namespace) -> int:
+    from bridge import builds
     from unity_envs.worlds import names, variants
 
     for name in names():
         print(f"{name:<12}  variants: {', '.join(variants(name)) or 'none'}")
+    for name in builds.names():
+        program = builds.recorded(name)
+        print(f"{name:<12}  added: {program}{'' if program.is_file() else ' (gone)'}")
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from bridge import builds
+    from unity_envs.executables import names
+
+    print(builds.add(arguments.name, arguments.path, reserved=names()))
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from bridge import builds
+
+    builds.remove(arguments.name)
     return 0
 
 
 def _path(arguments: argparse.Namespace) -> int:
+    from bridge import builds
     from unity_envs.executables import path
 
+    if arguments.name in builds.names():
+        print(builds.path(arguments.name))
+        return 0
     try:
         print(path(arguments.name))
     except (ValueError, RuntimeError) as error:
