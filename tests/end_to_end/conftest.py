@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT = 60.0  # seconds that one process, or the wait for one of its lines, may take
+LIMIT = 110.0  # seconds that one process, or the wait for one of its lines, may take
 
 TINY = """
 behaviors:

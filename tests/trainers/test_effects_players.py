@@ -166,7 +166,7 @@ CRASH = "os._exit(3)"
     ("how", "limits", "lives", "reason"),
     [
         ("flags", {"max_lifetime_restarts": 2, "restarts_rate_limit_n": -1}, 3, "it has had its 2 restarts"),
-        ("keys", {"max_lifetime_restarts": -1, "restarts_rate_limit_n": 1}, 2, "it has had 1 restarts within 60 s"),
+        ("keys", {"max_lifetime_restarts": -1, "restarts_rate_limit_n": 1}, 2, "it has had 1 restart within 60 s"),
     ],
 )
 def test_a_player_has_so_many_lives(

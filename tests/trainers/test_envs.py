@@ -55,6 +55,39 @@ def test_path_is_that_of_a_program(run):
     assert shutil.which(output.strip())
 
 
+def test_a_build_gets_a_name_and_loses_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLBRIDGE_HOME", str(tmp_path / "home"))
+    program = run("path", "CubeMover")[1].strip()
+    assert run("add", "MyCubes", program) == (0, f"{program}\n", "")
+    assert run("path", "MyCubes")[1].strip() == program
+    code, output, _ = run("list")
+    assert code == 0
+    assert output.splitlines()[-1] == f"MyCubes       added: {program}"
+    assert run("remove", "MyCubes") == (0, "", "")
+    assert "MyCubes" not in run("list")[1]
+
+
+def test_a_build_that_is_gone_is_marked_in_the_list(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLBRIDGE_HOME", str(tmp_path / "home"))
+    program = tmp_path / "program.py"
+    program.write_text("", encoding="utf-8")
+    run("add", "mine", program)
+    program.unlink()
+    assert run("list")[1].splitlines()[-1] == f"mine          added: {program} (gone)"
+
+
+def test_adding_and_removing_what_cannot_be_is_an_error_of_one_line(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLBRIDGE_HOME", str(tmp_path / "home"))
+    for arguments, told in [
+        (("add", "3DBall", tmp_path), "3DBall is a built-in environment"),
+        (("add", "mine", tmp_path / "nothing"), "no environment was found"),
+        (("remove", "mine"), "no environment mine was added"),
+    ]:
+        code, output, error = run(*arguments)
+        assert (code, output, error.count("\n")) == (2, "", 1)
+        assert told in error
+
+
 def test_path_of_an_unknown_environment_suggests_one(run):
     code, output, error = run("path", "3dbal")
     assert (code, output) == (2, "")
