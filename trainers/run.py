@@ -1,13 +1,9 @@
 """A run: collect, update, report, save, until it is done. The file to read first."""
 
-import contextlib
 import copy
 import functools
 import json
 import os
-import signal
-import types
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,6 +19,7 @@ from trainers.config import RunConfig
 from trainers.console import BehaviorProgress, Console, Progress
 from trainers.environment_parameters import EnvironmentParameterManager
 from trainers.errors import UsageError
+from trainers.interrupts import Interrupts
 from trainers.report import Report, hyperparameters_markdown
 from trainers.resume import initial_weights, is_new, restore_parameters, restored_worlds
 from trainers.tensors import to_tensors
@@ -44,8 +41,9 @@ class Run:
         statistics: list[StatsSideChannel],
         parameters: list[EnvironmentParametersChannel],
         stop_at_reward: float | None = None,
+        profile: bool = False,
     ) -> None:
-        """`statistics` and `parameters`: the channel of each player.
+        """`statistics` and `parameters`: the channel of each player. `profile`: note every phase of every step.
 
         Raises UsageError for a curriculum that waits for a behavior without settings.
         """
@@ -65,12 +63,12 @@ class Run:
         self._training = not config.checkpoint_settings.inference
         self._resume = config.checkpoint_settings.resume
         self._initialize_from = config.checkpoint_settings.initialize_from
-        self._timers = Timers()
+        self._timers = Timers(traced=profile)
         self._timers.metadata["communication_protocol_version"] = API_VERSION
         self._trainers: dict[str, BehaviorTrainer] = {}
         self._keepers: dict[str, CheckpointKeeper] = {}
         self._next_checkpoint: dict[str, int] = {}
-        self._stop_requested = False
+        self._interrupts = Interrupts()
         self._begun = False
         self._steps_at_start = 0
 
@@ -81,7 +79,7 @@ class Run:
         was learnt until then is saved; nothing is written when that is found out at the start.
         """
         try:
-            with self._interruptible():
+            with self._interrupts.watched(lambda: self._fleet.waiting):
                 self._loop()
         except UnityCommunicatorStoppedException as stopped:
             self._console.info(f"{stopped}: finishing.")
@@ -110,14 +108,15 @@ class Run:
                         actions = self._trainer_of(name).act(slots[name], batch.decisions)
                         # A trainer that acts for another team as well writes over what it gave for the first.
                         self._fleet.set_actions(name, copy.deepcopy(actions) if teams else actions)
-            with self._timers.phase("environment"):
+            with self._timers.phase("environment"), self._timers.phase("send"):
                 self._fleet.send_step()
             # The players simulate now: time for what the next action does not need.
             with self._timers.phase("process"):
-                for trainer in self._trainers.values():
-                    trainer.take_in()
+                with self._timers.phase("take in"):
+                    for trainer in self._trainers.values():
+                        trainer.take_in()
                 self._report()
-            with self._timers.phase("environment"):
+            with self._timers.phase("environment"), self._timers.phase("receive"):
                 steps = self._fleet.receive()
             slots = self._process(steps)
             if self._training and self._parameters.active and self._next_lessons():
@@ -166,7 +165,7 @@ class Run:
             self._parameters.send(channel)
 
     def _finished(self) -> bool:
-        if self._stop_requested:
+        if self._interrupts.requested:
             return True
         if not self._trainers or not self._training:
             return False
@@ -349,28 +348,9 @@ class Run:
         if not self._begun:
             return
         write_text_whole(self._folder.timers, json.dumps(self._timers.to_dict(), indent=2))
-
-    # ---- Ctrl-C ----
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C (or SIGTERM) ends the loop after the step at hand.
-
-        A second one ends it at once, and so does one while players are waited for.
-        """
-
-        def request_stop(_signal: int, _frame: types.FrameType | None) -> None:
-            at_once = self._stop_requested or self._fleet.waiting
-            self._stop_requested = True
-            if at_once:
-                raise KeyboardInterrupt
-
-        previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        if self._timers.traced:
+            write_text_whole(self._folder.trace, json.dumps(self._timers.trace()))
+            self._console.info(f"Where each step's time went: {self._folder.trace}, for ui.perfetto.dev or speedscope")
 
 
 def _short(full_name: str) -> str:

@@ -5,7 +5,8 @@ RESULTS_DIR/RUN_ID/BEHAVIOR.onnx                       the final model
 RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-STEP.onnx, .pt    the newest checkpoints
 RESULTS_DIR/RUN_ID/BEHAVIOR/checkpoint.pt              the newest of all, from which a run is resumed
 RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-best.onnx, .pt    those of the summary with the highest mean reward
-RESULTS_DIR/RUN_ID/run_logs/                           training_status.json, timers.json, player logs, BEHAVIOR.csv
+RESULTS_DIR/RUN_ID/run_logs/                           training_status.json, timers.json, trace.json, player logs,
+                                                       BEHAVIOR.csv
 """
 
 import os
@@ -40,6 +41,10 @@ class RunFolder:
     @property
     def training_status(self) -> Path:
         return self.run_logs / "training_status.json"
+
+    @property
+    def trace(self) -> Path:
+        return self.run_logs / "trace.json"
 
     @property
     def timers(self) -> Path:

@@ -17,10 +17,12 @@ import math
 import platform
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 TIMER_FORMAT_VERSION = "0.1.0"
+_MOST_ENTRIES = 300_000  # some 25 MB as JSON
 
 # Key in timers.json -> distribution whose version it tells.
 _VERSIONED = {
@@ -56,7 +58,10 @@ class _Phase:
 
     def __exit__(self, *_: object) -> None:
         assert self.started is not None and self.parent is not None
-        self.total += self.timers._clock() - self.started
+        elapsed = self.timers._clock() - self.started
+        self.total += elapsed
+        if self.timers._entries is not None:
+            self.timers._entries.append((self.name, self.started, elapsed))
         self.count += 1
         self.started = None
         self.timers._current = self.parent
@@ -77,15 +82,22 @@ class _Phase:
 class Timers:
     """A tree of timed phases and a table of gauges, for use from one thread.
 
-    `clock` gives nanoseconds and never goes back; `wall_clock` gives seconds since 1970. `metadata` is written as it is
-    into timers.json: add what else should stand there, as strings.
+    With `traced` each entry of each phase is kept for `trace`, up to the newest 300,000. `clock` gives nanoseconds and
+    never goes back; `wall_clock` gives seconds since 1970. `metadata` is written as it is into timers.json: add what
+    else should stand there, as strings.
     """
 
     def __init__(
-        self, clock: Callable[[], int] = time.perf_counter_ns, wall_clock: Callable[[], float] = time.time
+        self,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        wall_clock: Callable[[], float] = time.time,
+        *,
+        traced: bool = False,
     ) -> None:
         self._clock = clock
         self._wall_clock = wall_clock
+        self.traced = traced
+        self._entries: deque[tuple[str, int, int]] | None = deque(maxlen=_MOST_ENTRIES) if traced else None
         self._root = _Phase(self, "root", None)
         self._root.started = clock()
         self._root.count = 1
@@ -119,6 +131,15 @@ class Timers:
         now = self._clock()
         elapsed = max(1, self._root.total_at(now))
         return {name: phase.total_at(now) / elapsed for name, phase in self._root.children.items()}
+
+    def trace(self) -> dict[str, Any]:
+        """Every entry that was kept as an event of Chrome's trace format, which profilers draw as a flame graph."""
+        began = self._root.started or 0
+        events = [
+            {"name": name, "ph": "X", "ts": (start - began) / 1e3, "dur": elapsed / 1e3, "pid": 1, "tid": 1}
+            for name, start, elapsed in self._entries or ()
+        ]
+        return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": self.metadata}
 
     def gauge(self, name: str, value: float) -> None:
         """Keep the newest value of `name`, with its least, its greatest, and how often it was set.

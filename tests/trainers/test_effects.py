@@ -71,6 +71,7 @@ EFFECTS = {
     "--run-id": FOLDER,
     "--seed": SEED,
     "--set": f"{RUN}::test_set_wins_over_the_file_and_the_flags",
+    "--profile": f"{RUN}::test_profile_writes_where_each_steps_time_went",
     "--stop-at-reward": f"{RUN}::test_stop_at_reward_ends_the_run",
     "--target-frame-rate": GIVEN,
     "--tensorflow": DEPRECATED,

@@ -4,6 +4,7 @@
 """
 
 import functools
+import json
 import logging
 import re
 import signal
@@ -327,3 +328,16 @@ def test_set_wins_over_the_file_and_the_flags(run: Callable[..., Outcome]) -> No
 def test_stop_at_reward_ends_the_run(run: Callable[..., Outcome]) -> None:
     assert run("keys", "--stop-at-reward", "0.01", "--set", "behaviors.Toy.max_steps=100000").code == 0
     assert 50 <= Outcome.step() < 100  # the first summary
+
+
+def test_profile_writes_where_each_steps_time_went(run: Callable[..., Outcome]) -> None:
+    assert run("keys").code == 0
+    trace = Path("results/ppo/run_logs/trace.json")
+    assert not trace.exists()
+    assert run("keys", "--profile", "--force").code == 0
+    events = json.loads(trace.read_text())["traceEvents"]
+    phases = json.loads(trace.with_name("timers.json").read_text())["children"]
+    for name in ("act", "environment", "process", "update"):
+        durations = [event["dur"] for event in events if event["name"] == name and event["ph"] == "X"]
+        assert len(durations) == phases[name]["count"]
+        assert sum(durations) / 1e6 == pytest.approx(phases[name]["total"], rel=1e-6)

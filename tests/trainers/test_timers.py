@@ -121,6 +121,17 @@ def test_the_whole_is_json_even_while_phases_are_open(timers, clock):
     assert tree["children"]["environment"] == {"total": 2.0, "count": 0, "self": 2.0}
 
 
+def test_a_trace_has_every_entry_in_microseconds_from_the_start(clock):
+    timers = Timers(clock, traced=True)
+    clock.wait(1)
+    with timers.phase("environment"), timers.phase("wait"):
+        clock.wait(2)
+    assert [(event["name"], event["ts"], event["dur"]) for event in timers.trace()["traceEvents"]] == [
+        ("wait", 1e6, 2e6),
+        ("environment", 1e6, 2e6),
+    ]
+
+
 def test_a_phase_costs_little():
     timers = Timers()
     for _ in range(20_000):

@@ -109,6 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="step a built-in environment in this process, without gRPC (default: off)",
     )
     parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="write each phase of each step to run_logs/trace.json, for ui.perfetto.dev or speedscope (default: off)",
+    )
+    parser.add_argument(
         "--stop-at-reward",
         type=float,
         metavar="R",
@@ -208,6 +213,7 @@ def _train(
         seed=config.env_settings.seed,
         device=device,
         stop_at_reward=arguments.stop_at_reward,
+        profile=arguments.profile,
         **channels,
     )
     training()
