@@ -3,6 +3,7 @@
 import atexit
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ class UnityEnvironment(SteppedEnvironment):
             raise UnityEnvironmentException(f"seed is {seed}, but the protocol carries {-(2**31)} to {2**31 - 1}")
         super().__init__()
         self._timeout = timeout_wait
+        self._sent = time.monotonic()  # the last message to the player
         self._side_channels = SideChannelManager(side_channels)
         self._capabilities: Any = None
         self._announced: dict[str, Any] = {}  # brain parameters of behaviors of which no agent was seen yet
@@ -155,6 +157,15 @@ class UnityEnvironment(SteppedEnvironment):
         if self._server is not None:
             self._server.stop_player()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `receive_steps` would return, or raise, at once."""
+        return self._live_server().has_message or self._remaining() <= 0
+
+    def on_message(self, callback: Callable[[], None]) -> None:
+        """`callback` is called, from another thread, when `ready` may have become true."""
+        self._live_server().on_message = callback
+
     def send_reset(self) -> None:
         """The first half of `reset`."""
         self._forget_actions()
@@ -175,7 +186,7 @@ class UnityEnvironment(SteppedEnvironment):
         self._forget_actions()
         self._steps = {}
         self._needs_reset = True
-        data = self._receive(self._timeout, self._describe_silence)
+        data = self._receive(self._remaining(), self._describe_silence)
         decoded = None if self._fast_codec is None else self._fast_codec.decode_steps(data)
         if decoded is None:
             steps = self._decode(self._parse(data).unity_output)
@@ -251,7 +262,12 @@ class UnityEnvironment(SteppedEnvironment):
             for name, action in actions.items():
                 encode_actions(rl_input, name, action, deprecated_too=not self._capabilities.hybridActions)
             data = message.SerializeToString()
+        self._sent = time.monotonic()
         self._live_server().send(data)
+
+    def _remaining(self) -> float:
+        """Seconds that the player has left to answer."""
+        return self._timeout - (time.monotonic() - self._sent)
 
     def _receive(self, timeout: float | None, describe_silence: Callable[[], str]) -> bytes:
         server = self._live_server()
@@ -259,6 +275,7 @@ class UnityEnvironment(SteppedEnvironment):
             data = server.receive(timeout, describe_silence)
         except UnityTimeOutException:
             self._player_hears = False
+            self._sent = time.monotonic()  # who calls again waits as long again
             raise
         except UnityEnvironmentException as gone:
             self._player_hears = False

@@ -1,6 +1,8 @@
-"""Several players stepped as one batch."""
+"""Several players stepped as one batch, or as many batches as it takes for none to wait long."""
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,9 @@ from bridge.stepped_environment import SteppedEnvironment
 RESTARTABLE = (UnityCommunicationException, UnityEnvironmentException, UnityTimeOutException)
 
 
+_SLICE_SECONDS = 0.5
+
+
 @dataclass
 class FleetSteps:
     """The steps of one behavior from all players together.
@@ -37,7 +42,11 @@ class FleetSteps:
 
 
 class Fleet:
-    """Players that step together: all of them simulate while the trainer waits for the last one.
+    """Players that step together.
+
+    In lockstep all of them simulate while the trainer waits for the last one: with players and worlds that repeat
+    themselves, so does the fleet. Otherwise a batch is made of those that have answered, as soon as they are half of
+    all players or the first of them has waited for `patience`, and their actions are found while the others simulate.
 
     Attributes:
         restart: called with the number of a player that failed and its error; returns a new environment in its place,
@@ -48,8 +57,15 @@ class Fleet:
     restart: Callable[[int, UnityException], SteppedEnvironment] | None = None
     on_restart: Callable[[int], None] | None = None
 
-    def __init__(self, environments: Sequence[SteppedEnvironment]) -> None:
+    def __init__(self, environments: Sequence[SteppedEnvironment], *, patience: float | None = None) -> None:
+        """`patience`: seconds; None: lockstep."""
         self.environments = list(environments)
+        self._patience = patience if len(self.environments) > 1 else None
+        self._arrived = threading.Event()
+        for environment in self.environments:
+            environment.on_message(self._arrived.set)
+        self._here = list(range(len(self.environments)))  # players that were received last, in their order
+        self._away: dict[int, None] = {}  # players that simulate, those that were sent first before the others
         self._failed: dict[int, UnityException] = {}  # players that could not be sent to
         self.waiting = False  # whether a call is waiting for players at this moment
         self._received: list[Steps] = [{} for _ in self.environments]
@@ -65,24 +81,49 @@ class Fleet:
 
     def reset(self) -> dict[str, FleetSteps]:
         """Starts all episodes anew."""
+        while self._away:  # a player hears of a reset only when it has answered the last step
+            self._receive_players(list(self._away))
         for player, environment in enumerate(self.environments):
             self._send(player, environment.send_reset)
-        return self.receive()
+        return self._receive_players(list(self._away))
 
     def send_step(self) -> None:
-        """Lets all players carry out the actions that were set; `receive` has the outcome."""
-        for player, environment in enumerate(self.environments):
-            self._send(player, environment.send_step)
+        """Lets the players of the last batch carry out the actions that were set; `receive` has the outcome."""
+        for player in self._here:
+            self._send(player, self.environments[player].send_step)
 
     def receive(self) -> dict[str, FleetSteps]:
-        """Waits for all players."""
+        """Waits for all players, or for those that make the next batch."""
         self.waiting = True
         try:
-            return self.join([self._receive_steps(player) for player in range(len(self.environments))])
+            return self._receive_players(list(self._away) if self._patience is None else self._next_batch())
         finally:
             self.waiting = False
 
+    def _next_batch(self) -> list[int]:
+        assert self._patience is not None
+        give_up = None
+        while True:
+            self._arrived.clear()
+            ready = [p for p in self._away if p in self._failed or self.environments[p].ready]
+            now = time.monotonic()
+            if ready and give_up is None:
+                give_up = now + self._patience
+            if 2 * len(ready) >= len(self.environments) or (give_up is not None and now >= give_up):
+                return ready
+            # In slices: a silent player is `ready` when its time is over, of which no message tells.
+            self._arrived.wait(_SLICE_SECONDS if give_up is None else give_up - now)
+
+    def _receive_players(self, players: list[int]) -> dict[str, FleetSteps]:
+        received: list[Steps] = [{} for _ in self.environments]
+        for player in players:
+            received[player] = self._receive_steps(player)
+            del self._away[player]
+        self._here = sorted(players)
+        return self.join(received)
+
     def _send(self, player: int, send: Callable[[], None]) -> None:
+        self._away[player] = None
         try:
             send()
         except RESTARTABLE as error:
@@ -101,6 +142,7 @@ class Fleet:
                 raise
             self.environments[player].close()  # its port and its process are wanted again
             environment = self.environments[player] = self.restart(player, error)
+            environment.on_message(self._arrived.set)
             if self.on_restart is not None:
                 self.on_restart(player)
             environment.send_reset()

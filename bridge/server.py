@@ -85,7 +85,12 @@ class PlayerServer:
     """Listens on one port of the loopback interfaces (127.0.0.1 and ::1; Unity dials `localhost`) for one player.
 
     `receive` and `send` alternate. Raises PortInUseError when the port is taken.
+
+    Attributes:
+        on_message: called, from another thread, when `receive` has something to return or to raise.
     """
+
+    on_message: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, port: int, worker_id: int = 0) -> None:
         self.port = port
@@ -140,6 +145,7 @@ class PlayerServer:
             self._peer = peer
             self._held = call
         self._requests.put(request)  # before the next lines: a player's last words come before the news of its end
+        self.on_message()
         if not context.add_callback(lambda: self._on_call_ended(call)):
             self._on_call_ended(call)  # it has ended already
         return call.answer.get()
@@ -162,6 +168,12 @@ class PlayerServer:
             self._gone = reason
             self._held = None
         self._requests.put(None)
+        self.on_message()
+
+    @property
+    def has_message(self) -> bool:
+        """Whether `receive` would return or raise at once."""
+        return not self._requests.empty()
 
     def receive(self, timeout: float | None, describe_silence: Callable[[], str] | None = None) -> bytes:
         """The player's next message. `timeout` in seconds, None waits for ever.

@@ -1,7 +1,7 @@
 """What every environment of this package does the same: remember the last steps and the actions set for them."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from mlagents_envs.base_env import ActionTuple, BaseEnv, BehaviorMapping, BehaviorSpec, DecisionSteps, TerminalSteps
@@ -34,6 +34,14 @@ class SteppedEnvironment(BaseEnv):
     @abstractmethod
     def receive_steps(self) -> Steps:
         """The second half: waits for the player. Behaviors without news are not in the result."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive_steps` would return, or raise, at once."""
+        return True
+
+    def on_message(self, callback: Callable[[], None]) -> None:
+        """`callback` is called, from another thread, when `ready` may have become true."""
 
     def send_close(self) -> None:
         """The first half of `close`; calling it is not required."""

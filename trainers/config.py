@@ -139,7 +139,10 @@ class TrainerSettings(Section):
 
 
 class EnvironmentSettings(Section):
-    """`env_settings`. A `seed` of -1 asks for a random one; restarts of -1 are unlimited; times are in seconds."""
+    """`env_settings`. A `seed` of -1 asks for a random one; restarts of -1 are unlimited; times are in seconds.
+
+    `lockstep` is ours: several players wait for each other, which makes a run repeatable.
+    """
 
     env_path: str | None = None
     env_args: Annotated[list[str] | None, BeforeValidator(_arguments)] = None
@@ -151,6 +154,7 @@ class EnvironmentSettings(Section):
     max_lifetime_restarts: OrMinusOne = 10
     restarts_rate_limit_n: OrMinusOne = 1
     restarts_rate_limit_period_s: Positive = 60
+    lockstep: bool = False
 
     @field_validator("num_envs")
     @classmethod

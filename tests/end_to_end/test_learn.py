@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from trainers.checkpoint import load_state
@@ -253,6 +254,7 @@ def test_help_names_every_flag_with_its_default(learn: Callable[..., Any]) -> No
         "--set KEY=VALUE": None,
         "--dry-run": False,
         "--in-process": False,
+        "--profile": False,
         "--stop-at-reward R": None,
         "--env-args ...": None,
     }
@@ -263,3 +265,16 @@ def test_help_names_every_flag_with_its_default(learn: Callable[..., Any]) -> No
             rf"{re.escape(flag)} [^(]*(\(3DBall\)[^(]*)?\(default: {re.escape(str(shown))}\)", described
         ), flag
     assert set(re.findall(r"(?<!\S)--[a-z-]+", described)) == {flag.split()[0] for flag in expected} | {"--resume"}
+
+
+def test_players_in_lockstep_make_a_run_that_repeats_itself(learn: Callable[..., Any], tmp_path: Path) -> None:
+    def state(run_id: str, lockstep: bool) -> dict[str, Any]:
+        arguments = ("--num-envs", "2", "--seed", "3", "--run-id", run_id, "--set", f"env_settings.lockstep={lockstep}")
+        learn("tiny.yaml", "--env", "3DBall", *arguments)
+        return load_state(tmp_path / "results" / run_id / "3DBall" / "checkpoint.pt")
+
+    first, second, other = state("first", True), state("second", True), state("other", False)
+    assert first["step"] == second["step"]
+    assert first["optimizer"]["step"] > 0
+    assert all(torch.equal(values, second["network"][name]) for name, values in first["network"].items())
+    assert other["step"] > 1200

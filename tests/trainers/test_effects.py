@@ -147,6 +147,7 @@ EFFECTS = {
     "env_settings.env_path": TIMEOUT,
     "env_settings.max_lifetime_restarts": ("trainers/test_restarts.py::test_minus_one_is_no_limit_and_none_is_none"),
     "env_settings.num_areas": GIVEN,
+    "env_settings.lockstep": "end_to_end/test_learn.py::test_players_in_lockstep_make_a_run_that_repeats_itself",
     "env_settings.num_envs": GIVEN,
     "env_settings.restarts_rate_limit_n": LIVES,
     "env_settings.restarts_rate_limit_period_s": "trainers/test_restarts.py::test_several_within_the_period",

@@ -64,7 +64,7 @@ def test_every_key_has_a_row() -> None:
     )
     ours = {name for name in rows("Ours") if not name.startswith("--")}
     assert set(rows("Keys of a behavior")) | {key for key in ours if key.startswith("hyper")} == of_behaviors | REFUSED
-    assert set(rows("Other keys")) | {key for key in ours if key.startswith("torch")} == others
+    assert set(rows("Other keys")) | {key for key in ours if key.startswith(("torch", "env_"))} == others
 
 
 def test_every_row_says_how_it_is() -> None:

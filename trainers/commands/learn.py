@@ -63,6 +63,7 @@ _FLAGS: list[tuple[str, str, str | None, str]] = [
     ("--debug", "", None, "say more, with times"),
     ("--env-args", "env_settings", "...", "everything after this flag goes to the players"),
 ]
+_PATIENCE = 0.01  # seconds that a player waits for others at most before its agents are decided for
 _KEYS = {"--env": "env_path", "--torch-device": "device"}
 # The flags of network_settings are for every behavior.
 _PATHS = {"": (), "network_settings": ("behaviors", "*", "network_settings")}
@@ -254,7 +255,9 @@ def _open_fleet(
             wait_for_editor=True,
         )
 
-    fleet = Fleet(open_together(open_one, env.num_envs))
+    # Worlds in this process have nothing to do while another one steps.
+    patience = None if env.lockstep or in_process else _PATIENCE
+    fleet = Fleet(open_together(open_one, env.num_envs), patience=patience)
     if env.env_path is not None and not in_process:
         limits = RestartLimits(env)
 
