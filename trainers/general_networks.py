@@ -17,7 +17,7 @@ from trainers.encoders import VisualEncoder, channels_last
 from trainers.errors import UsageError
 from trainers.losses import Heads
 from trainers.memory import Memory
-from trainers.networks import DISCRETE_HEAD_SCALE, MEAN_HEAD_SCALE, Normalizer, linear
+from trainers.networks import Normalizer, PolicyHeads, ValueHeads, linear
 
 
 class Inputs:
@@ -127,32 +127,15 @@ class _Network(ObservationBody):
         return self.memory.through(encoding, memories, lengths)
 
 
-class Actor(_Network):
+class Actor(PolicyHeads, _Network):
     """Observations to the parameters of the action distribution."""
 
     def __init__(self, spec: BehaviorSpec, settings: NetworkSettings) -> None:
         super().__init__(spec, settings, normalize=settings.normalize)
-        action = spec.action_spec
-        if action.continuous_size > 0:
-            self.continuous = linear(self.outputs, action.continuous_size, MEAN_HEAD_SCALE)
-            self.log_sigma = nn.Parameter(torch.zeros(action.continuous_size))
-        if action.discrete_size > 0:
-            self.discrete = nn.ModuleList(
-                linear(self.outputs, int(size), DISCRETE_HEAD_SCALE) for size in action.discrete_branches
-            )
-        self.has_continuous, self.has_discrete = action.continuous_size > 0, action.discrete_size > 0
-
-    def heads(self, encoding: Tensor) -> tuple[Tensor | None, list[Tensor]]:
-        """Mean of the continuous actions [rows, size], None without any; logits [rows, branch_size] a branch."""
-        mean = self.continuous(encoding) if self.has_continuous else None
-        return mean, [head(encoding) for head in self.discrete] if self.has_discrete else []
-
-    def sigma(self) -> Tensor | None:
-        """Log of the standard deviation of each continuous action [size], None without any."""
-        return self.log_sigma if self.has_continuous else None
+        self.add_heads(self.outputs, spec.action_spec)
 
 
-class Critic(_Network):
+class Critic(ValueHeads, _Network):
     """Prepared observations to one value a reward signal; nothing but heads when it shares the actor's layers."""
 
     def __init__(
@@ -163,14 +146,7 @@ class Critic(_Network):
             self.memory_size, self.outputs = 0, shared.outputs
         else:
             super().__init__(spec, settings, normalize=False)
-        self.values = nn.ModuleDict({signal: nn.Linear(self.outputs, 1) for signal in signals})
-        for head in self.values.values():
-            nn.init.xavier_uniform_(head.weight)
-            nn.init.zeros_(head.bias)
-
-    def heads(self, encoding: Tensor) -> Tensor:
-        """Values [rows, signals]."""
-        return torch.cat([head(encoding) for head in self.values.values()], dim=1)
+        self.add_heads(self.outputs, signals)
 
 
 class GeneralActorCritic(nn.Module):

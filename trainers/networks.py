@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mlagents_envs.base_env import BehaviorSpec
+from mlagents_envs.base_env import ActionSpec, BehaviorSpec
 from torch import Tensor, nn
 
 from trainers.config import NetworkSettings
@@ -15,8 +15,8 @@ from trainers.rollout_loops import take_in
 
 # Standard deviations of ML-Agents' initialisation: gain of a linear layer, scaled down for the heads so that a fresh
 # policy is near neutral.
-MEAN_HEAD_SCALE = 0.2
-DISCRETE_HEAD_SCALE = 0.1
+_MEAN_HEAD_SCALE = 0.2
+_DISCRETE_HEAD_SCALE = 0.1
 
 
 class Normalizer(nn.Module):
@@ -115,32 +115,18 @@ def _write_gradient(layer: nn.Linear, inputs: Tensor, gradient: Tensor) -> None:
     torch.sum(gradient, dim=0, out=layer.bias.grad)
 
 
-class Actor(Body):
-    """Observations to the parameters of the action distribution."""
+class PolicyHeads(nn.Module):
+    """What an actor has behind its layers: the parameters of the action distribution."""
 
-    def __init__(self, sizes: Sequence[int], spec: BehaviorSpec, settings: NetworkSettings) -> None:
-        super().__init__(sum(sizes), settings)
-        if settings.normalize:
-            self.normalizers = nn.ModuleList(Normalizer(size) for size in sizes)
-        self.sizes = list(sizes)
-        self.normalizes = settings.normalize
-        action = spec.action_spec
-        if action.continuous_size > 0:
-            self.continuous = linear(settings.hidden_units, action.continuous_size, MEAN_HEAD_SCALE)
+    def add_heads(self, inputs: int, action: ActionSpec) -> None:
+        """`inputs`: size of the encoding."""
+        self.has_continuous, self.has_discrete = action.continuous_size > 0, action.discrete_size > 0
+        if self.has_continuous:
+            self.continuous = linear(inputs, action.continuous_size, _MEAN_HEAD_SCALE)
             self.log_sigma = nn.Parameter(torch.zeros(action.continuous_size))
-        if action.discrete_size > 0:
-            self.discrete = nn.ModuleList(
-                linear(settings.hidden_units, int(size), DISCRETE_HEAD_SCALE) for size in action.discrete_branches
-            )
-        self.has_continuous = action.continuous_size > 0
-        self.has_discrete = action.discrete_size > 0
-
-    def prepare(self, observations: Sequence[Tensor]) -> Tensor:
-        """All observations [agents, *shape] flattened, normalised, side by side: [agents, inputs]."""
-        flat = [observation.flatten(1) for observation in observations]
-        if self.normalizes:
-            flat = [normalizer(values) for normalizer, values in zip(self.normalizers, flat, strict=True)]
-        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+        if self.has_discrete:
+            branches = action.discrete_branches
+            self.discrete = nn.ModuleList(linear(inputs, int(size), _DISCRETE_HEAD_SCALE) for size in branches)
 
     def heads(self, encoding: Tensor) -> tuple[Tensor | None, list[Tensor]]:
         """Mean of the continuous actions [agents, size], None without any; logits [agents, branch_size] a branch."""
@@ -155,22 +141,13 @@ class Actor(Body):
         """Log of the standard deviation of each continuous action [size], None without any."""
         return self.log_sigma if self.has_continuous else None
 
-    def update_normalizers(self, observations: Sequence[Tensor]) -> None:
-        """Takes in observations [steps, *shape]."""
-        if self.normalizes:
-            for normalizer, values in zip(self.normalizers, observations, strict=True):
-                normalizer.update(values.flatten(1))
 
+class ValueHeads(nn.Module):
+    """What a critic has behind its layers: one value a reward signal."""
 
-class Critic(Body):
-    """Prepared observations to one value a reward signal; without layers of its own when it shares the actor's."""
-
-    def __init__(self, inputs: int, signals: Sequence[str], settings: NetworkSettings, *, shared: bool) -> None:
-        if shared:
-            nn.Module.__init__(self)
-        else:
-            super().__init__(inputs, settings)
-        self.values = nn.ModuleDict({signal: nn.Linear(settings.hidden_units, 1) for signal in signals})
+    def add_heads(self, inputs: int, signals: Sequence[str]) -> None:
+        """`inputs`: size of the encoding."""
+        self.values = nn.ModuleDict({signal: nn.Linear(inputs, 1) for signal in signals})
         for head in self.values.values():
             nn.init.xavier_uniform_(head.weight)
             nn.init.zeros_(head.bias)
@@ -179,6 +156,42 @@ class Critic(Body):
         """Values [agents, signals]."""
         columns = [nn.functional.linear(encoding, head.weight, head.bias) for head in self.values.values()]
         return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
+
+
+class Actor(PolicyHeads, Body):
+    """Observations to the parameters of the action distribution."""
+
+    def __init__(self, sizes: Sequence[int], spec: BehaviorSpec, settings: NetworkSettings) -> None:
+        super().__init__(sum(sizes), settings)
+        if settings.normalize:
+            self.normalizers = nn.ModuleList(Normalizer(size) for size in sizes)
+        self.sizes = list(sizes)
+        self.normalizes = settings.normalize
+        self.add_heads(settings.hidden_units, spec.action_spec)
+
+    def prepare(self, observations: Sequence[Tensor]) -> Tensor:
+        """All observations [agents, *shape] flattened, normalised, side by side: [agents, inputs]."""
+        flat = [observation.flatten(1) for observation in observations]
+        if self.normalizes:
+            flat = [normalizer(values) for normalizer, values in zip(self.normalizers, flat, strict=True)]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+
+    def update_normalizers(self, observations: Sequence[Tensor]) -> None:
+        """Takes in observations [steps, *shape]."""
+        if self.normalizes:
+            for normalizer, values in zip(self.normalizers, observations, strict=True):
+                normalizer.update(values.flatten(1))
+
+
+class Critic(ValueHeads, Body):
+    """Prepared observations to one value a reward signal; without layers of its own when it shares the actor's."""
+
+    def __init__(self, inputs: int, signals: Sequence[str], settings: NetworkSettings, *, shared: bool) -> None:
+        if shared:
+            nn.Module.__init__(self)
+        else:
+            super().__init__(inputs, settings)
+        self.add_heads(settings.hidden_units, signals)
 
 
 class Tape(NamedTuple):
