@@ -44,7 +44,7 @@ def find_executable(file_name: str, *, platform: str = sys.platform, folder: Pat
     if not file_name:
         raise ExecutableNotFoundError("the environment's file name is empty: give the path of a build or an executable")
     given = Path(os.path.abspath((folder or Path.cwd()) / os.path.expanduser(file_name)))
-    system = {"darwin": "macOS", "win32": "Windows"}.get(platform, "Linux")
+    system = _system(platform)
     if is_python_program(given) and given.is_file():
         return given
     base = _without_suffix(given)
@@ -64,9 +64,24 @@ def find_executable(file_name: str, *, platform: str = sys.platform, folder: Pat
     return found
 
 
+def programs_in(folder: Path, *, platform: str = sys.platform) -> list[Path]:
+    """The programs directly in `folder`; the first kind of file that occurs decides."""
+    return _programs_in(folder, _system(platform))
+
+
+def is_made_for_this_system(path: Path, *, scripts_too: bool) -> bool:
+    """Whether a file begins as this system's programs and libraries do, or as scripts do."""
+    start = _first_bytes(path)
+    return _system_of_magic(start) == _system(sys.platform) or (scripts_too and start.startswith(b"#!"))
+
+
 def is_python_program(path: Path) -> bool:
     """Whether `path` is started by this Python, not by the system."""
     return path.name.endswith(".py")
+
+
+def _system(platform: str) -> str:
+    return {"darwin": "macOS", "win32": "Windows"}.get(platform, "Linux")
 
 
 def _without_suffix(path: Path) -> Path:
@@ -95,7 +110,11 @@ def _files_to_try(given: Path, base: Path, system: str) -> list[Path]:
 
 
 def _only_program_in(folder: Path, system: str) -> Path | None:
-    """The only program directly in `folder`, or None; the first kind of file that occurs decides."""
+    """The only program directly in `folder`, or None."""
+    return _only_one(_programs_in(folder, system), folder)
+
+
+def _programs_in(folder: Path, system: str) -> list[Path]:
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files = [path for path in entries if path.is_file()]
     if system == "Windows":
@@ -113,7 +132,7 @@ def _only_program_in(folder: Path, system: str) -> Path | None:
     else:
         by_suffix = [[path for path in files if path.name.endswith(suffix)] for suffix in (".x86_64", ".x86")]
         kinds = [*by_suffix, [path for path in files if _is_program(path, system)]]
-    return _only_one(next((kind for kind in kinds if kind), []), folder)
+    return next((kind for kind in kinds if kind), [])
 
 
 def _only_program_of_app(app: Path) -> Path | None:

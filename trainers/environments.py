@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bridge import builds
 from bridge.executable_lookup import ExecutableNotFoundError, find_executable
 from bridge.side_channels import SideChannel
 from bridge.stepped_environment import SteppedEnvironment
@@ -25,9 +26,9 @@ class Choice:
 
 
 def choose(env: str | None) -> Choice:
-    """A path that resolves wins over a built-in name.
+    """A path that resolves wins over a name: that of a built-in environment, or one given with `mlbridge envs add`.
 
-    Raises UsageError or UnityEnvironmentException when `env` is neither.
+    Raises UsageError or UnityEnvironmentException when `env` is none of these.
     """
     if env is None:
         return Choice(None, None)
@@ -40,8 +41,12 @@ def choose(env: str | None) -> Choice:
                 return Choice(executables.path(env), env)
             except RuntimeError as missing:
                 raise UsageError(f"--env: {missing}") from missing
+        added = builds.names()
+        if env in added:
+            return Choice(str(builds.path(env)), None)
         raise UsageError(
-            f"--env: {error}; built-in environments are {', '.join(names)}{did_you_mean(env, names)}"
+            f"--env: {error}; built-in environments are {', '.join(names)}, added ones (mlbridge envs add): "
+            f"{', '.join(added) or 'none'}{did_you_mean(env, [*names, *added])}"
         ) from error
 
 

@@ -15,7 +15,7 @@ _COMMANDS = {
     "export": "write ONNX models of a run's checkpoints, without the environment",
     "play": "show a built-in environment as a picture or a film",
     "plot": "draw the learning curves of runs",
-    "envs": "list the built-in environments, find their players, replay recordings",
+    "envs": "list environments, give names to builds, find players, replay recordings",
     "check": "play an environment for a minute and say what will hurt a training",
     "schema": "print the JSON schema of the configuration, for editors",
     "bench": "measure speed beside the official trainer",
