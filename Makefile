@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments pictures unity-build tensorboard clean
+.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity pictures unity-build tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench        measure speed, beside the official trainer if it can be had, into tests/benchmarks/"
 	@echo "make verify-learning  train 3DBall with three seeds and check what it learns, into tests/reports/"
 	@echo "make verify-environments  train all three with five seeds and check what they learn, into tests/reports/"
+	@echo "make verify-parity  learning curves beside the official trainer's, three seeds each, into tests/reports/"
 	@echo "make pictures     draw the README's pictures: each environment untrained beside trained"
 	@echo "make unity-build UNITY=/path/to/Unity ENV=3DBall  build the Unity project, with your Unity"
 	@echo "make kernels      compile the kernels now instead of at first use"
@@ -91,6 +92,10 @@ bench: .venv/.installed
 verify-learning: .venv/.installed
 	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
 	    $(BIN)/python tests/reports/verify_learning.py
+
+verify-parity: .venv/.installed
+	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
+	    $(BIN)/python tests/reports/verify_parity.py $(if $(REUSE),--reuse $(REUSE))
 
 verify-environments: .venv/.installed
 	@$(BIN)/python tests/reports/verify_environments.py
