@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity pictures unity-build tensorboard clean
+.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity verify-in-game unity-plugin pictures unity-build tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -23,6 +23,8 @@ help:
 	@echo "make verify-parity  learning curves beside the official trainer's, three seeds each, into tests/reports/"
 	@echo "make pictures     draw the README's pictures: each environment untrained beside trained"
 	@echo "make unity-build UNITY=/path/to/Unity ENV=3DBall  build the Unity project, with your Unity"
+	@echo "make verify-in-game  train in C# without Python under Mono and check what is learnt, into tests/reports/"
+	@echo "make unity-plugin  compile the kernels for Unity into unity_envs/UnityProject/Assets/Plugins"
 	@echo "make kernels      compile the kernels now instead of at first use"
 	@echo "make wheel        build a wheel that carries the compiled kernels, into dist/"
 	@echo "make setup        only make .venv and install into it"
@@ -96,6 +98,12 @@ verify-learning: .venv/.installed
 verify-parity: .venv/.installed
 	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
 	    $(BIN)/python tests/reports/verify_parity.py $(if $(REUSE),--reuse $(REUSE))
+
+verify-in-game: .venv/.installed
+	@$(BIN)/python tests/reports/verify_in_game.py
+
+unity-plugin: .venv/.installed
+	@$(BIN)/python -m trainers.kernels.unity_plugins
 
 verify-environments: .venv/.installed
 	@$(BIN)/python tests/reports/verify_environments.py

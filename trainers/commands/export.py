@@ -1,4 +1,4 @@
-"""`mlbridge export RUN`: ONNX models of a run's checkpoints, without the environment."""
+"""`mlbridge export RUN`: ONNX models of a run's checkpoints, without the environment; and weights of games."""
 
 import argparse
 from pathlib import Path
@@ -6,12 +6,14 @@ from pathlib import Path
 from trainers.errors import UsageError, did_you_mean, near_names
 from trainers.run_folder import RunFolder, write_whole
 
+_FILES = (".onnx", ".safetensors")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags, each with its default in words."""
     parser.formatter_class = argparse.HelpFormatter
     add = parser.add_argument
-    add("run_id", metavar="RUN", help="a run's --run-id, or its folder")
+    add("run_id", metavar="RUN", help="a run's --run-id, or its folder; or a game's .safetensors file")
     add("--results-dir", metavar="PATH", type=Path, default=Path("results"), help="of runs (default: %(default)s)")
     add("--behavior", metavar="NAME", help="behavior to export (default: all of them)")
     add(
@@ -24,17 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="PATH",
         type=Path,
-        help="an .onnx file, or a folder (default: RUN/BEHAVIOR.onnx for the latest, else beside the checkpoint)",
+        help="an .onnx file, a .safetensors file for a game to go on with, or a folder "
+        "(default: RUN/BEHAVIOR.onnx for the latest, else beside the checkpoint)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes one model a behavior, each compared with its network, and prints where it is."""
+    if arguments.run_id.endswith(".safetensors"):
+        return _export_of_game(Path(arguments.run_id), arguments.output)
     folder = _run_folder(arguments.run_id, arguments.results_dir)
     names = _behaviors(folder, arguments.behavior)
     if len(names) > 1 and arguments.checkpoint.endswith(".pt"):
         raise UsageError(f"{folder.path} holds the behaviors {', '.join(names)}; choose with --behavior NAME")
-    if len(names) > 1 and arguments.output is not None and arguments.output.suffix == ".onnx":
+    if len(names) > 1 and arguments.output is not None and arguments.output.suffix in _FILES:
         raise UsageError(
             f"--output {arguments.output}: {folder.path} holds the behaviors {', '.join(names)}; give a folder, or "
             "choose with --behavior NAME"
@@ -45,6 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
         target = _target(folder, name, source, arguments.output)
         _export(folder, name, source, target)
         print(f"{name}: {source} exported to {target}")
+    return 0
+
+
+def _export_of_game(source: Path, output: Path | None) -> int:
+    from trainers.weights_file import export_weights
+
+    target = source.with_suffix(".onnx") if output is None else output
+    if target.suffix != ".onnx" or target.is_dir():
+        target = target / f"{source.stem}.onnx"
+    print(f"{export_weights(source, target)}: {source} exported to {target}")
     return 0
 
 
@@ -97,7 +112,7 @@ def _checkpoint(folder: RunFolder, name: str, wanted: str) -> Path:
 def _target(folder: RunFolder, name: str, source: Path, output: Path | None) -> Path:
     if output is None:
         return folder.model(name) if source == folder.checkpoint(name) else source.with_suffix(".onnx")
-    if output.suffix == ".onnx" and not output.is_dir():
+    if output.suffix in _FILES and not output.is_dir():
         return output
     return output / f"{name}.onnx"
 
@@ -122,6 +137,15 @@ def _export(folder: RunFolder, name: str, source: Path, target: Path) -> None:
     except ValueError as error:
         raise UsageError(f"{source} holds a damaged specification ({error}); use another --checkpoint") from error
     settings = load_config(folder.configuration, {}).settings_for(name)
+    if target.suffix == ".safetensors":
+        from trainers.weights_file import write_weights
+
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_weights(target, name, state, settings)
+        except OSError as error:
+            raise UsageError(f"--output {target}: cannot be written ({error.strerror})") from error
+        return
     trainer = BehaviorTrainer(name, spec, settings, seed=0, device=torch.device("cpu"), training=False, backend="torch")
     trainer.load_weights(state, source)
     try:

@@ -57,7 +57,7 @@ def test_core_knows_no_engine(unity_project, scripts):
 def test_every_assembly_definition_names_what_exists(unity_project):
     definitions = [json.loads(path.read_text()) for path in unity_project.rglob("*.asmdef")]
     names = {definition["name"] for definition in definitions} | {"Unity.ML-Agents"}
-    assert len(definitions) == 4
+    assert len(definitions) == 6
     assert not [name for definition in definitions for name in definition["references"] if name not in names]
     (editor,) = [definition for definition in definitions if definition.get("includePlatforms")]
     assert editor["includePlatforms"] == ["Editor"]

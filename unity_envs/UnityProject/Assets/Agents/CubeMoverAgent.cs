@@ -1,3 +1,4 @@
+using OpenMined;
 using Unity.MLAgents;
 using Unity.MLAgents.Actuators;
 using Unity.MLAgents.Sensors;
@@ -14,6 +15,7 @@ namespace MlAgentsBridge
         public Transform Cube;
 
         float[] m_Observation;
+        LearnInGame m_Learn; // only where the agent learns in the game
 
         public CubeMover World { get; private set; }
 
@@ -21,6 +23,7 @@ namespace MlAgentsBridge
         {
             World = new CubeMover(Basic);
             m_Observation = new float[World.ObservationSize];
+            m_Learn = GetComponent<LearnInGame>();
         }
 
         public override void OnEpisodeBegin()
@@ -33,6 +36,10 @@ namespace MlAgentsBridge
         {
             World.Observe(m_Observation);
             sensor.AddObservation(m_Observation);
+            if (m_Learn != null)
+            {
+                m_Learn.See(m_Observation);
+            }
         }
 
         public override void OnActionReceived(ActionBuffers actions)
@@ -48,6 +55,11 @@ namespace MlAgentsBridge
 
         public override void Heuristic(in ActionBuffers actionsOut)
         {
+            if (m_Learn != null)
+            {
+                m_Learn.Decide(actionsOut);
+                return;
+            }
             ActionSegment<int> discrete = actionsOut.DiscreteActions;
             discrete[0] = World.Suggest();
         }

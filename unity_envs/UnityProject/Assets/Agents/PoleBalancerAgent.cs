@@ -1,3 +1,4 @@
+using OpenMined;
 using Unity.MLAgents;
 using Unity.MLAgents.Actuators;
 using Unity.MLAgents.Sensors;
@@ -17,6 +18,7 @@ namespace MlAgentsBridge
         public Transform Cart, Pole;
 
         float[] m_Observation;
+        LearnInGame m_Learn; // only where the agent learns in the game
 
         public PoleBalancer World { get; private set; }
 
@@ -24,6 +26,7 @@ namespace MlAgentsBridge
         {
             World = new PoleBalancer(UsesForce);
             m_Observation = new float[PoleBalancer.ObservationSize];
+            m_Learn = GetComponent<LearnInGame>();
         }
 
         public override void OnEpisodeBegin()
@@ -36,6 +39,10 @@ namespace MlAgentsBridge
         {
             World.Observe(m_Observation);
             sensor.AddObservation(m_Observation);
+            if (m_Learn != null)
+            {
+                m_Learn.See(m_Observation);
+            }
         }
 
         public override void OnActionReceived(ActionBuffers actions)
@@ -51,6 +58,11 @@ namespace MlAgentsBridge
 
         public override void Heuristic(in ActionBuffers actionsOut)
         {
+            if (m_Learn != null)
+            {
+                m_Learn.Decide(actionsOut);
+                return;
+            }
             ActionSegment<int> discrete = actionsOut.DiscreteActions;
             discrete[0] = World.Suggest();
         }
