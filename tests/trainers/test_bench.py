@@ -162,16 +162,18 @@ def test_ratio_above_one_is_better_for_speeds_and_for_times():
 
 
 def test_json_of_a_row():
-    row = Row("speed", "steps/s", [300, 400, 600], [100, 100, 300], "measured", 2)
+    row = Row("speed", "steps/s", [300, 400, 600], [100, 100, 300], "measured", 2, beside="a peer")
     assert row.to_json() == {
         "name": "speed",
         "ours": 400,
         "peer": 100,
         "ratio": 4,
         "unit": "steps/s",
+        "goal": None,
         "less_is_better": False,
         "threads": 2,
         "peer_source": "measured",
+        "beside": "a peer",
         "rounds": 3,
         "ours_spread": (300, 600),
         "peer_spread": (100, 300),
@@ -182,18 +184,20 @@ def test_json_of_a_row():
 
 
 def test_table_marks_a_stored_peer_and_a_missing_one():
-    lines = markdown_table(
-        [
-            Row("measured", "s", [2.0, 3.0], [6.0, 8.0], "measured", 2, less_is_better=True),
-            Row("stored", "steps/s", [4368.0], [1092.0], "stored", 2),
-            Row("alone", "s", [0.25], [], None, 2),
-        ]
-    ).splitlines()
+    rows = [
+        Row("measured", "s", [2.0, 3.0], [6.0, 8.0], "measured", 2, less_is_better=True),
+        Row("stored", "steps/s", [4368.0], [1092.0], "stored", 2),
+        Row("alone", "s", [0.25], [], None, 2, beside="no such peer"),
+        Row("share of grpc floor, 12 agents", "exchanges/s", [900.0], [1000.0], "measured", 2),
+    ]
+    lines = markdown_table([row.to_json() for row in rows]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["what", "ours", "peer", "ratio", "unit", "cores", "rounds"]
+    assert cells[0] == ["what", "ours", "peer", "ratio", "goal", "unit", "cores", "rounds", "beside"]
     assert cells[2][:4] == ["measured", "2.5 [2 - 3]", "7 [6 - 8]", "2.80 [2.67 - 3.00]"]
     assert cells[3][:4] == ["stored", "4,368", "1,092 *", "4.00"]
     assert cells[4][:4] == ["alone", "0.25", "-", "-"]
+    assert cells[4][-1] == "no such peer"
+    assert cells[5][1:5] == ["900", "1,000", "0.90", "0.8"]
     assert len({len(line) for line in lines}) == 1  # can be read in a terminal
 
 
@@ -208,7 +212,8 @@ def trained(monkeypatch, tmp_path):
         asked = []
 
         def train(program, configuration, results, *, seed, limit, **options):
-            asked.append((program[0], seed, bool(options.get("in_process"))))
+            if options.get("agents") is None:
+                asked.append((program[0], seed, bool(options.get("in_process"))))
             assert configuration.is_file()
             pace = 4.0 if program[0] == "official-python" else 0.5 if options.get("in_process") else 1.0
             summaries = ((12000, 1.0, 10), (24000, 50.0, 15), (36000, 96.0, 20), (48000, 97.0, 25))
@@ -216,7 +221,9 @@ def trained(monkeypatch, tmp_path):
 
         monkeypatch.setattr(suite, "train_3dball", train)
         monkeypatch.setattr(suite, "our_program", lambda: ("mlbridge", "learn"))
-        rows = suite.run(Context(official_trainer, rounds=2, steps=36000, full=full, folder=tmp_path))
+        monkeypatch.setattr(startup, "_short_programs", lambda _: [])
+        measure = training.learn if suite is training else suite.run
+        rows = measure(Context(official_trainer, rounds=2, steps=36000, full=full, folder=tmp_path))
         return {row.name: row for row in rows}, asked
 
     return run
@@ -234,6 +241,7 @@ def test_training_alternates_ours_and_the_official_trainer_with_the_same_seeds(t
     assert (alone.ours, alone.ratio) == ([4800.0, 4800.0], None)  # 12,000 steps in 2.5 s
     assert {row.peer_source for row in rows.values()} == {"measured"}
     assert rows["train 3DBall over gRPC, 12 agents"].ratio == 4
+    assert rows["train 3DBall over gRPC, 100 agents"].ratio == 4
     assert rows["train 3DBall in process, 12 agents (peer over gRPC)"].ratio == 8
     assert not any("95" in name for name in rows)
 
@@ -253,6 +261,7 @@ def test_without_the_official_trainer_the_stored_figures_stand_beside(trained):
     assert (speed.peer_source, speed.peer) == ("stored", official.STORED_STEPS_PER_SECOND)
     assert rows["3DBall over gRPC, shell prompt to mean reward 95"].peer == official.STORED_SECONDS_TO_95
     assert rows["train 3DBall over gRPC, 12 agents, start and export included"].peer_source is None
+    assert "mlagents-learn was not found" in rows["train 3DBall over gRPC, 100 agents"].beside
 
 
 def test_only_max_steps_differs_from_the_configuration_of_ml_agents(tmp_path):
@@ -269,10 +278,10 @@ def test_a_run_that_never_gets_to_95_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "SOLVED", 97.0)
     monkeypatch.setattr(training, "train_3dball", lambda *_, **__: made_up_run((12000, 1.0, 1.0), (24000, 96.0, 2.0)))
     with pytest.raises(UsageError, match="3DBall in process with seed 1 did not reach 97 in time"):
-        training.run(Context(None, rounds=1, steps=24000, full=False, folder=tmp_path))
+        training.learn(Context(None, rounds=1, steps=24000, full=False, folder=tmp_path))
     monkeypatch.setattr(training, "_in_process_once_solved", lambda _: None)
     with pytest.raises(UsageError, match="seed 1 and did not reach 97"):
-        training.run(Context(None, rounds=1, steps=24000, full=True, folder=tmp_path))
+        training.learn(Context(None, rounds=1, steps=24000, full=True, folder=tmp_path))
 
 
 def test_startup_is_measured_with_an_empty_and_a_filled_cache(trained):
@@ -314,8 +323,9 @@ def fake_suite(monkeypatch):
     module = types.ModuleType("trainers.benchmarks.fake")
     module.run = lambda context: rows
     monkeypatch.setitem(sys.modules, "trainers.benchmarks.fake", module)
-    for name in list(benchmarks.SUITES):
-        monkeypatch.delitem(benchmarks.SUITES, name)
+    for known in (benchmarks.SUITES, benchmarks.PARTS):
+        for name in list(known):
+            monkeypatch.delitem(known, name)
     monkeypatch.setitem(benchmarks.SUITES, "fake", "measures nothing")
     monkeypatch.delenv(official.VARIABLE, raising=False)
 
@@ -332,6 +342,8 @@ def test_json_tells_machine_versions_commit_and_date(fake_suite, tmp_path, capsy
     assert report["versions"]["Python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"commit", "modified", "date"} <= set(report)
     assert report["peer_versions"] is None
+    assert report["load"] is None or all(load >= 0 for load in report["load"])
+    assert row["suite"] == "fake"
 
 
 def test_the_table_is_printed_and_written_and_says_what_is_stored(fake_suite, tmp_path, capsys):
@@ -341,6 +353,21 @@ def test_the_table_is_printed_and_written_and_says_what_is_stored(fake_suite, tm
     assert "\\* Stored figures of mlagents-learn 1.1.0" in printed
     assert "another machine" in printed
     assert (tmp_path / "bench.md").read_text() == printed
+
+
+def test_a_suite_that_cannot_be_measured_does_not_cost_the_others_their_figures(fake_suite, monkeypatch, capsys):
+    def fail(_):
+        raise UsageError("no library")
+
+    module = types.ModuleType("trainers.benchmarks.broken")
+    module.run = fail
+    monkeypatch.setitem(sys.modules, "trainers.benchmarks.broken", module)
+    monkeypatch.setitem(benchmarks.SUITES, "broken", "measures nothing")
+    assert commands.main(["bench", "--only", "broken", "--only", "fake"]) == 1
+    text = capsys.readouterr().out
+    assert "Not measured: broken: no library" in text
+    assert "speed of nothing" in text
+    assert commands.main(["bench", "--only", "broken"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def run(context: Context) -> list[Row]:
         raise UsageError(f"--only kernels: {found.reason}")
     context.say(f"kernels: {found.reason}")
     rows: list[Row] = []
-    with _one_core():
+    with one_core():
         for hidden, layers, batch_size in ((128, 2, 64), (128, 2, 2048), (256, 3, 64), (256, 3, 2048)):
             rows += _update_rows(context, hidden, layers, batch_size)
         for agents in (1, 12, 100, 1000):
@@ -66,7 +66,7 @@ def run(context: Context) -> list[Row]:
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -95,7 +95,7 @@ def _rows(
     """pairs: name of a row to our side, the peer's and the number of threads of ours."""
     measured = alternate(context.rounds, sides, context.say)
     return [
-        KernelRow(name, "us", measured[ours], measured[peer], "measured", threads, True, _set_of(ours))
+        KernelRow(name, "us", measured[ours], measured[peer], "measured", threads, True, instruction_set=_set_of(ours))
         for name, (ours, peer, threads) in pairs.items()
     ]
 
@@ -107,9 +107,9 @@ def _set_of(side: str) -> str:
 # ---- one minibatch of PPO ----
 
 
-def _network(hidden: int, layers: int, *, normalize: bool = False) -> ActorCritic:
+def _network(hidden: int, layers: int, *, normalize: bool = False, observations: int = _OBSERVATION) -> ActorCritic:
     torch.manual_seed(1)
-    observation = ObservationSpec((_OBSERVATION,), (DimensionProperty.NONE,), ObservationType.DEFAULT, "numbers")
+    observation = ObservationSpec((observations,), (DimensionProperty.NONE,), ObservationType.DEFAULT, "numbers")
     settings = NetworkSettings(hidden_units=hidden, num_layers=layers, normalize=normalize)
     return ActorCritic(BehaviorSpec([observation], ActionSpec(_ACTIONS, ())), settings, ["extrinsic"])
 
@@ -119,7 +119,7 @@ def _fuse(network: ActorCritic, optimizer: ppo.Optimizer, threads: int) -> Fused
     normalizers = [(one.mean, one.scale) for one in actor.normalizers] if hasattr(actor, "normalizers") else None
     return FusedActorCritic(
         optimizer._values,
-        observation_sizes=[_OBSERVATION],
+        observation_sizes=[actor.body[0].in_features],
         actor=list(actor.body),
         continuous=actor.continuous,
         log_sigma=actor.log_sigma,
@@ -131,7 +131,7 @@ def _fuse(network: ActorCritic, optimizer: ppo.Optimizer, threads: int) -> Fused
     )
 
 
-def _batch(steps: int) -> ppo.Batch:
+def _batch(steps: int, observations: int = _OBSERVATION) -> ppo.Batch:
     generator = torch.Generator().manual_seed(2)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -141,7 +141,7 @@ def _batch(steps: int) -> ppo.Batch:
     log_probs = 0.1 * normal(steps, _ACTIONS) - 1.4
     advantages = ppo.normalize_advantages(normal(steps))
     return ppo.Batch(
-        normal(steps, _OBSERVATION),
+        normal(steps, observations),
         Target(actions, log_probs, None, advantages, normal(steps, 1), normal(steps, 1)),
     )
 
@@ -240,6 +240,20 @@ def _with_set(name: str, measure: Callable[[int], float], turn: int) -> float:
         set_instruction_set(before)
 
 
+def size_row(context: Context, hidden: int, observations: int) -> Row:
+    """A minibatch of 64 for networks of two layers of `hidden` units that see so many numbers, beside autograd's."""
+    name, minibatches = f"ppo_step {hidden}x2 b64, {observations} observations", 16
+    batch, order = _batch(64 * minibatches, observations), torch.randperm(64 * minibatches)
+    with one_core():
+        ours = _fused_update(_network(hidden, 2, observations=observations), batch, order, 64, 1)
+        peer = _autograd_update(_network(hidden, 2, observations=observations), batch, order, 64, fused=False)
+        sides = {
+            f"{name}, ours": _microseconds(ours, minibatches),
+            f"{name}, default Adam": _microseconds(peer, minibatches),
+        }
+        return _rows(context, {f"{name} vs default_adam": (f"{name}, ours", f"{name}, default Adam", 1)}, sides)[0]
+
+
 # ---- acting and advantages ----
 
 
@@ -328,4 +342,4 @@ def _product_row(context: Context) -> Row:
     rates = [2 * batch_size * per_row / microseconds / 1e3 for microseconds in measured[f"{name}, update"]]
     best = [flops / min(pair) / 1e3 for pair in zip(*list(measured.values())[1:], strict=True)]
     row_name = f"{name}: update vs best matrix product"
-    return KernelRow(row_name, "GFLOP/s", rates, best, "measured", 1, False, status().instruction_set)
+    return KernelRow(row_name, "GFLOP/s", rates, best, "measured", 1, instruction_set=status().instruction_set)

@@ -45,6 +45,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def load() -> float | None:
+    """How many programs wanted to run in the last minute, on average; None where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def versions() -> dict[str, str]:
     """Of Python and the packages on whose speed ours depends."""
     found = {"Python": platform.python_version()}

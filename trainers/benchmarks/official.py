@@ -22,6 +22,7 @@ STORED_NOTE = (
     "Stored figures of mlagents-learn 1.1.0 (Python 3.10, torch 2.8), measured earlier on another machine (two shared "
     "AVX-512 cores) with another 3DBall player: a hint, no comparison. `--peer-python` measures it here."
 )
+NO_OFFICIAL = f"mlagents-learn was not found: name the Python of one with --peer-python or {VARIABLE}"
 
 _START_LIMIT = 120  # seconds; importing everything from a cold disk takes a while
 _CHECK = """
@@ -86,9 +87,12 @@ def against_official(
     stored: Sequence[float] = (),
     *,
     less_is_better: bool = False,
+    beside: str = "",
 ) -> Row:
     """A row beside the official trainer: what was `measured` of it, or where it is not here (None) `stored` figures."""
     source: Literal["measured", "stored"] | None = "stored" if stored else None
     if measured is not None:
         source = "measured"
-    return Row(name, unit, ours, stored if measured is None else measured, source, cores(), less_is_better)
+    if not beside and (measured is not None or stored):
+        beside = "mlagents-learn"
+    return Row(name, unit, ours, stored if measured is None else measured, source, cores(), less_is_better, beside)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from trainers.benchmarks.goals import GOALS
+
 STORED_MARK = "*"
 _Measured = TypeVar("_Measured")
 
@@ -21,6 +23,7 @@ class Row:
         peer_source: "measured": here, alternated with ours; "stored": earlier, on another machine; None: no peer.
         threads: processor cores that each side could use.
         less_is_better: for times and numbers of steps.
+        beside: who the peer is, or why there is none.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Row:
     peer_source: Literal["measured", "stored"] | None
     threads: int
     less_is_better: bool = False
+    beside: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -51,10 +55,12 @@ class Row:
             "ours": statistics.median(self.ours),
             "peer": statistics.median(self.peer) if self.peer else None,
             "ratio": self.ratio,
+            "goal": GOALS.get(self.name),
             "unit": self.unit,
             "less_is_better": self.less_is_better,
             "threads": self.threads,
             "peer_source": self.peer_source,
+            "beside": self.beside,
             "rounds": len(self.ours),
             "ours_spread": _spread(self.ours),
             "peer_spread": _spread(self.peer),
@@ -79,23 +85,25 @@ def alternate(
     return results
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """The rows as a table that can be read in a terminal and in a rendered page; a stored peer is marked."""
-    head = ("what", "ours", "peer", "ratio", "unit", "cores", "rounds")
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows (`Row.to_json`) as a table, to be read in a terminal or rendered; a stored peer is marked."""
+    head = ("what", "ours", "peer", "ratio", "goal", "unit", "cores", "rounds", "beside")
     cells = [head] + [
         (
-            row.name,
-            _with_spread(row.ours),
-            (_with_spread(row.peer) + (f" {STORED_MARK}" if row.peer_source == "stored" else "")) if row.peer else "-",
+            row["name"],
+            _with_spread(row["ours"], row["ours_spread"]),
+            "-" if row["peer"] is None else _with_spread(row["peer"], row["peer_spread"]) + _mark(row),
             _ratio_text(row),
-            row.unit,
-            str(row.threads),
-            str(len(row.ours)),
+            f"{row['goal']:g}" if row.get("goal") else "",
+            row["unit"],
+            str(row["threads"]),
+            str(row["rounds"]),
+            row.get("beside", "").replace("|", "/"),
         )
         for row in rows
     ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
-    sides = "<>>><>>"  # figures to the right, words to the left
+    sides = "<>>>><>><"  # figures to the right, words to the left
     lines = [
         "".join(f"| {text:{side}{width}} " for text, side, width in zip(line, sides, widths, strict=True)) + "|"
         for line in cells
@@ -117,14 +125,18 @@ def _spread(values: Sequence[float]) -> tuple[float, float] | None:
     return (min(values), max(values)) if values else None
 
 
-def _with_spread(values: Sequence[float]) -> str:
-    median = figure(statistics.median(values))
-    return median if len(values) == 1 else f"{median} [{figure(min(values))} - {figure(max(values))}]"
+def _with_spread(median: float, spread: Sequence[float]) -> str:
+    low, high = spread
+    return figure(median) if low == high else f"{figure(median)} [{figure(low)} - {figure(high)}]"
 
 
-def _ratio_text(row: Row) -> str:
-    if row.ratio is None:
+def _mark(row: Mapping[str, Any]) -> str:
+    return f" {STORED_MARK}" if row["peer_source"] == "stored" else ""
+
+
+def _ratio_text(row: Mapping[str, Any]) -> str:
+    if row["ratio"] is None:
         return "-"
-    spread = row.ratio_spread
-    several = spread is not None and len(row.ours) > 1
-    return f"{row.ratio:.2f}" + (f" [{spread[0]:.2f} - {spread[1]:.2f}]" if spread and several else "")
+    spread = row["ratio_spread"]
+    several = spread is not None and row["rounds"] > 1
+    return f"{row['ratio']:.2f}" + (f" [{spread[0]:.2f} - {spread[1]:.2f}]" if several else "")

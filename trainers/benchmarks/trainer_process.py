@@ -91,18 +91,27 @@ def train_3dball(
     until: Callable[[TrainerRun], bool] | None = None,
     in_process: bool = False,
     environment: Mapping[str, str] | None = None,
+    agents: int | None = None,
+    players: int = 1,
+    player: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> TrainerRun:
     """Trains 3DBall with `program`, ours or the official one: the same flags, the same player, 12 agents.
 
+    `agents`: of each of the `players`. `player`: another executable and its arguments. `flags`: more of the program's.
     See `watch` for limit, until, environment and what is raised. A run that ends by itself must have the exit code 0
     and have shown two summaries.
     """
     number = next(_numbers)
-    flags = ["--env=3DBall", "--in-process"]
+    where = ["--env=3DBall", "--in-process"]
+    executable, *arguments = player or (executables.path("3DBall"),)
     if not in_process:
-        flags = [f"--env={executables.path('3DBall')}", f"--base-port={find_free_port(_FIRST_PORT + number % 100)}"]
-    flags += [f"--run-id=run-{number}", f"--results-dir={results}", f"--seed={seed}", "--torch-device=cpu"]
-    command = [*program, str(configuration), *flags, "--no-graphics"]
+        first = find_free_port(_FIRST_PORT + number * players % 100)
+        where = [f"--env={executable}", f"--base-port={first}", f"--num-envs={players}"]
+    arguments += [] if agents is None else ["--agents", str(agents)]
+    command = [*program, str(configuration), *where, f"--run-id=run-{number}", f"--results-dir={results}"]
+    command += [f"--seed={seed}", "--torch-device=cpu", "--no-graphics", *flags]
+    command += ["--env-args", *arguments] if arguments else []
     run = watch(command, limit=limit, until=until, environment=environment)
     if run.exit_code is not None and (run.exit_code != 0 or len(run.summaries) < 2):
         raise UsageError(f"{program[0]} ended with exit code {run.exit_code}: {_last_words(run)}")

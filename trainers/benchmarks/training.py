@@ -1,4 +1,4 @@
-"""Whole trainings of 3DBall with ML-Agents' own configuration, 12 agents of one player: ours against mlagents-learn.
+"""Whole trainings of 3DBall with ML-Agents' own configuration, of one player: ours against mlagents-learn.
 
 Both run as programs with the same flags, the same player and the same seeds, in turn, and are timed from outside by the
 lines that they print. The official trainer knows no worlds in its own process: ours in process stands beside it over
@@ -14,6 +14,7 @@ import yaml
 
 from trainers.benchmarks import Context
 from trainers.benchmarks.official import (
+    NO_OFFICIAL,
     STORED_SECONDS_TO_95,
     STORED_STEPS_PER_SECOND,
     STORED_STEPS_TO_95,
@@ -26,14 +27,24 @@ from trainers.errors import UsageError
 
 SOLVED = 95.0  # mean reward of one summary; 100 is the most that an episode can give
 _OURS, _OFFICIAL, _IN_PROCESS = "ours", "official", "ours in process"
+_MANY_AGENTS = 100
 _SPEED_LIMIT = 900  # seconds a run
 _LEARNING_LIMIT = 1800
 
 
 def run(context: Context) -> list[Row]:
-    """Speed, and with `context.full` also the time and steps to mean reward 95."""
+    """All comparisons of whole trainings."""
+    from trainers.benchmarks import players, rivals
+
+    return [*learn(context), *rivals.run(context), *players.run(context)]
+
+
+def learn(context: Context) -> list[Row]:
+    """Speed beside mlagents-learn, and with `context.full` also the time and steps to mean reward 95."""
     context.say(f"training: speed over {context.steps:,} agent steps")
     rows = _speed(alternate(context.rounds, _sides(context, context.steps), context.say))
+    context.say(f"training: speed over {context.steps:,} agent steps, {_MANY_AGENTS} agents")
+    rows.append(_many_agents(alternate(context.rounds, _sides(context, context.steps, _MANY_AGENTS), context.say)))
     context.say(f"training: in process, once mean reward {SOLVED:.0f} is reached")
     rows.append(_in_process_once_solved(context))
     if context.full:
@@ -58,8 +69,11 @@ def solved(run: TrainerRun) -> bool:
     return run.reached(SOLVED) is not None
 
 
-def _sides(context: Context, max_steps: int | None) -> dict[str, Any]:
-    """What is measured in turn: trainings of `max_steps`, or with None until mean reward 95."""
+def _sides(context: Context, max_steps: int | None, agents: int | None = None) -> dict[str, Any]:
+    """What is measured in turn: trainings of `max_steps`, or with None until mean reward 95.
+
+    With `agents` over gRPC only.
+    """
     name = "3DBall.yaml" if max_steps is None else f"3DBall-{max_steps}.yaml"
     configuration = write_configuration(context.folder / name, max_steps)
 
@@ -68,7 +82,7 @@ def _sides(context: Context, max_steps: int | None) -> dict[str, Any]:
             options |= {"until": solved, "limit": _LEARNING_LIMIT}
         else:
             options |= {"limit": _SPEED_LIMIT}
-        run = train_3dball(program, configuration, context.folder, seed=seed, **options)
+        run = train_3dball(program, configuration, context.folder, seed=seed, agents=agents, **options)
         if max_steps is None and not solved(run):
             raise UsageError(f"{program[0]} trained to the end with seed {seed} and did not reach {SOLVED:.0f}")
         return run
@@ -76,8 +90,19 @@ def _sides(context: Context, max_steps: int | None) -> dict[str, Any]:
     sides: dict[str, Any] = {_OURS: partial(train, our_program())}
     if context.official is not None:
         sides[_OFFICIAL] = partial(train, context.official.program, environment=environment())
-    sides[_IN_PROCESS] = partial(train, our_program(), in_process=True)
+    if agents is None:
+        sides[_IN_PROCESS] = partial(train, our_program(), in_process=True)
     return sides
+
+
+def _many_agents(runs: dict[str, list[TrainerRun]]) -> Row:
+    steady = {side: [run.steps_per_second() for run in of_side] for side, of_side in runs.items()}
+    name = f"train 3DBall over gRPC, {_MANY_AGENTS} agents"
+    return against_official(name, "agent-steps/s", steady[_OURS], steady.get(_OFFICIAL), beside=_beside(runs))
+
+
+def _beside(runs: dict[str, list[TrainerRun]]) -> str:
+    return "mlagents-learn" if _OFFICIAL in runs else NO_OFFICIAL
 
 
 def _speed(runs: dict[str, list[TrainerRun]]) -> list[Row]:
