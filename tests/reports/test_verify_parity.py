@@ -107,8 +107,11 @@ def test_a_training_is_kept_and_taken_again_only_with_the_same_settings(parity, 
 
     assert parity.run_or_reuse(environment, *arguments, True) == run
     assert len(commands) == 1
+    assert parity.kept_runs(environment, tmp_path, PEER) == [run]
+    assert parity.kept_runs(environment, tmp_path, Official("python3.10", {"mlagents": "1.0.0"})) == []
     parity.run_or_reuse(environment, *arguments, False)
     assert len(commands) == 2
+    assert len(parity.kept_runs(environment, tmp_path, PEER)) == 1
     longer = parity.Environment("3DBall", "3DBall", ("--agents", "2"), max_steps=18_000, summary_freq=6000)
     parity.run_or_reuse(longer, *arguments, True)
     assert len(commands) == 3

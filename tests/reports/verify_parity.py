@@ -71,6 +71,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare learning curves with the official trainer's.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: %(default)s")
     parser.add_argument("--reuse", choices=["all", "official"], help="take the curves of earlier calls that are there")
+    parser.add_argument(
+        "--every-kept",
+        action="store_true",
+        help="report on every curve that the work folder keeps for these settings, whatever its seed; none is left out",
+    )
     parser.add_argument("--work-folder", type=Path, default=root / "build" / "parity", help="default: build/parity")
     parser.add_argument("--report-folder", type=Path, default=Path(__file__).parent, help="default: this file's folder")
     parser.add_argument("--peer-python", help="Python with mlagents 1.1.0 (default: MLBRIDGE_PEER_PYTHON)")
@@ -90,6 +95,8 @@ def main() -> int:
                 for seed in arguments.seeds
                 for trainer in (OURS, OFFICIAL)
             ]
+            if arguments.every_kept:
+                runs = kept_runs(environment, arguments.work_folder, peer)
             environments.append(compare(environment.name, environment.summary_freq, runs))
         report = {"share": SHARE, "environments": environments}
         draw(environments, arguments.report_folder / "parity.png")
@@ -97,7 +104,7 @@ def main() -> int:
         print(f"verify-parity: error: {error}", file=sys.stderr)
         return 1
     text = to_markdown(report)
-    write_text_whole(arguments.report_folder / "parity.json", json.dumps(report, indent=1) + "\n")
+    write_text_whole(arguments.report_folder / "parity.json", json.dumps(report) + "\n")
     write_text_whole(arguments.report_folder / "parity.md", text)
     print(text, end="")
     return 0 if all(one["passed"] for one in environments) else 1
@@ -143,6 +150,14 @@ def run_or_reuse(
     run = {**same, "made": made, "seconds": round(done.seconds, 2), "curve": curve}
     write_text_whole(kept, json.dumps(run) + "\n")
     return run
+
+
+def kept_runs(environment: Environment, work: Path, peer: official.Official) -> list[dict[str, Any]]:
+    """All that `run_or_reuse` has kept of an environment with its present settings, by seed."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob(f"{environment.name}-*.json")]
+    same = {"player": [environment.player, *environment.arguments], "configuration": environment.configuration()}
+    fitting = [run for run in runs if same.items() <= run.items() and run["peer"] in (None, peer.versions)]
+    return sorted(fitting, key=lambda run: (run["seed"], run["trainer"]))
 
 
 def compare(name: str, interval: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -241,8 +256,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     share = f"{report['share']:.0%}".replace("%", " %")
     lines = ["# Learning curves beside the official trainer's", ""]
     lines += [
-        f"{OURS} and {OFFICIAL} in turn, over gRPC with the same player, the same settings and the same seeds. Best "
-        "reward: the highest point of the two median curves, which are at each step the median of the seeds' mean "
+        f"{OURS} and {OFFICIAL} in turn, over gRPC with the same player and the same settings, for each seed below. "
+        "Best reward: the highest point of the two median curves, which are at each step the median of the seeds' mean "
         f"rewards. Steps to {share}: those of the first summary with {share} of the best reward, nothing interpolated. "
         "A summary of ours counts the trajectory that reaches its step, one of the official trainer those before it.",
         "",
