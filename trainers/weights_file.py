@@ -24,7 +24,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -33,7 +32,6 @@ from trainers.actor_critics import make_network
 from trainers.config import Hyperparameters, TrainerSettings
 from trainers.config_network import NetworkSettings
 from trainers.errors import UsageError
-from trainers.export import ExportError
 from trainers.networks import ActorCritic
 from trainers.official_checkpoint import in_order
 from trainers.run_folder import write_whole
@@ -134,28 +132,6 @@ def read_weights(path: Path) -> Weights:
         "step": step,
     }
     return Weights(behavior, state, settings)
-
-
-def export_weights(source: Path, target: Path) -> str:
-    """Writes the policy of a file as an ONNX model for Unity, checked against the network; returns its behavior's name.
-
-    Raises UsageError for a file that cannot be used.
-    """
-    from trainers.behavior_trainer import BehaviorTrainer
-
-    behavior, state, settings = read_weights(source)
-    spec = specification_from_dict(state["behavior_spec"])
-    cpu = torch.device("cpu")
-    trainer = BehaviorTrainer(behavior, spec, settings, seed=0, device=cpu, training=False, backend="torch")
-    trainer.load_weights(state, source)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, trainer.export)
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written ({error.strerror})") from error
-    except ExportError as error:
-        raise UsageError(f"{source} cannot be exported ({error})") from error
-    return behavior
 
 
 def _truth(text: str) -> bool:

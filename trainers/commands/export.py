@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trainers.errors import UsageError, did_you_mean, near_names
 from trainers.run_folder import RunFolder, write_whole
+
+if TYPE_CHECKING:
+    from trainers.config import TrainerSettings
 
 _FILES = (".onnx", ".safetensors")
 
@@ -54,12 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export_of_game(source: Path, output: Path | None) -> int:
-    from trainers.weights_file import export_weights
+    from trainers.weights_file import read_weights
 
     target = source.with_suffix(".onnx") if output is None else output
     if target.suffix != ".onnx" or target.is_dir():
         target = target / f"{source.stem}.onnx"
-    print(f"{export_weights(source, target)}: {source} exported to {target}")
+    name, state, settings = read_weights(source)
+    _write_model(name, state, settings, source, target)
+    print(f"{name}: {source} exported to {target}")
     return 0
 
 
@@ -118,13 +124,8 @@ def _target(folder: RunFolder, name: str, source: Path, output: Path | None) -> 
 
 
 def _export(folder: RunFolder, name: str, source: Path, target: Path) -> None:
-    import torch  # torch takes a while: what a user got wrong is told before
-
-    from trainers.behavior_trainer import BehaviorTrainer
     from trainers.checkpoint import load_state
     from trainers.config import load_config
-    from trainers.export import ExportError
-    from trainers.specifications import specification_from_dict
 
     state = load_state(source)
     if "behavior_spec" not in state:
@@ -132,10 +133,6 @@ def _export(folder: RunFolder, name: str, source: Path, target: Path) -> None:
             f"{source} was written by an older mlagents-bridge and does not say what its agents see and do; go on with "
             "the run once (mlbridge learn --resume), which writes a checkpoint that does"
         )
-    try:
-        spec = specification_from_dict(state["behavior_spec"])
-    except ValueError as error:
-        raise UsageError(f"{source} holds a damaged specification ({error}); use another --checkpoint") from error
     settings = load_config(folder.configuration, {}).settings_for(name)
     if target.suffix == ".safetensors":
         from trainers.weights_file import write_weights
@@ -146,6 +143,20 @@ def _export(folder: RunFolder, name: str, source: Path, target: Path) -> None:
         except OSError as error:
             raise UsageError(f"--output {target}: cannot be written ({error.strerror})") from error
         return
+    _write_model(name, state, settings, source, target)
+
+
+def _write_model(name: str, state: dict[str, Any], settings: "TrainerSettings", source: Path, target: Path) -> None:
+    import torch  # torch takes a while: what a user got wrong is told before
+
+    from trainers.behavior_trainer import BehaviorTrainer
+    from trainers.export import ExportError
+    from trainers.specifications import specification_from_dict
+
+    try:
+        spec = specification_from_dict(state["behavior_spec"])
+    except ValueError as error:
+        raise UsageError(f"{source} holds a damaged specification ({error}); use another --checkpoint or file") from error
     trainer = BehaviorTrainer(name, spec, settings, seed=0, device=torch.device("cpu"), training=False, backend="torch")
     trainer.load_weights(state, source)
     try:
@@ -154,4 +165,4 @@ def _export(folder: RunFolder, name: str, source: Path, target: Path) -> None:
     except OSError as error:
         raise UsageError(f"{target} cannot be written ({error.strerror}); choose another --output") from error
     except ExportError as error:
-        raise UsageError(f"{source} cannot be exported ({error}); use another --checkpoint") from error
+        raise UsageError(f"{source} cannot be exported ({error}); use another --checkpoint or file") from error

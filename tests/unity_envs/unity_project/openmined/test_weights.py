@@ -16,9 +16,10 @@ from mlagents_envs.base_env import ActionTuple
 from bridge.onnx_policy import OnnxPolicy
 from bridge.player import EnvironmentParameters
 from trainers.checkpoint import load_state
+from trainers.commands import main
 from trainers.config import load_config
 from trainers.errors import UsageError
-from trainers.weights_file import export_weights, read_weights, write_weights
+from trainers.weights_file import read_weights, write_weights
 from unity_envs.worlds.cube_mover import CubeMover
 
 STEPS = 16_000
@@ -60,7 +61,7 @@ def greedy(model: Path) -> float:
 
 def test_what_the_game_learnt_is_a_model_for_unity(from_the_game, tmp_path):
     path, answers = from_the_game
-    assert export_weights(path, tmp_path / "CubeMover.onnx") == "CubeMover"
+    assert main(["export", str(path), "--output", str(tmp_path / "CubeMover.onnx")]) == 0
     assert float(answers["greedy"]) == pytest.approx(0.94, abs=1e-6)
     assert greedy(tmp_path / "CubeMover.onnx") == pytest.approx(0.94, abs=1e-6)
 
