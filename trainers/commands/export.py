@@ -156,7 +156,8 @@ def _write_model(name: str, state: dict[str, Any], settings: "TrainerSettings", 
     try:
         spec = specification_from_dict(state["behavior_spec"])
     except ValueError as error:
-        raise UsageError(f"{source} holds a damaged specification ({error}); use another --checkpoint or file") from error
+        remedy = "use another --checkpoint or file"
+        raise UsageError(f"{source} holds a damaged specification ({error}); {remedy}") from error
     trainer = BehaviorTrainer(name, spec, settings, seed=0, device=torch.device("cpu"), training=False, backend="torch")
     trainer.load_weights(state, source)
     try:
