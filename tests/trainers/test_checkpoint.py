@@ -140,7 +140,7 @@ def test_files_of_others_are_named_as_such(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no checkpoint of mlagents-bridge"):
         load_state(path)
     torch.save({"format": "mlagents-bridge checkpoint", "format_version": 1}, path)
-    with pytest.raises(UsageError, match="has format version 1, this mlagents-bridge reads 2"):
+    with pytest.raises(UsageError, match="has format version 1, this mlagents-bridge reads 3"):
         load_state(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("hello.txt", "hello")
