@@ -81,11 +81,14 @@ class Fleet:
 
     def reset(self) -> dict[str, FleetSteps]:
         """Starts all episodes anew."""
-        while self._away:  # a player hears of a reset only when it has answered the last step
-            self._receive_players(list(self._away))
-        for player, environment in enumerate(self.environments):
-            self._send(player, environment.send_reset)
-        return self._receive_players(list(self._away))
+        self.waiting = True
+        try:
+            self._receive_players(list(self._away))  # a player hears of a reset only when it has answered the last step
+            for player, environment in enumerate(self.environments):
+                self._send(player, environment.send_reset)
+            return self._receive_players(list(self._away))
+        finally:
+            self.waiting = False
 
     def send_step(self) -> None:
         """Lets the players of the last batch carry out the actions that were set; `receive` has the outcome."""

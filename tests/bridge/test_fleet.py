@@ -160,6 +160,9 @@ def test_it_says_whether_it_waits(toy) -> None:
 
     seen = []
     fleet = Fleet([Watched(toy.EchoWorld)])
+    fleet.reset()
+    assert seen == [("receive", True)]
+    seen.clear()
     step(fleet)
     with pytest.raises(ValueError, match="enough"):
         step(fleet)
