@@ -10,7 +10,7 @@ namespace OpenMined
     /// </summary>
     sealed class UpdateThread : IDisposable
     {
-        const double k_Margin = 1.5; // not all pieces take as long
+        const double k_Margin = 2.0; // a piece may take twice as long as those before it
 
         readonly Learner m_Learner;
         readonly object m_Gate = new object();
