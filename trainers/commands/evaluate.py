@@ -1,4 +1,4 @@
-"""`mlbridge evaluate MODEL.onnx`: plays a model on an environment with onnxruntime alone and reports its rewards."""
+"""`mlbridge evaluate MODEL`: plays a model on an environment with onnxruntime alone and reports its rewards."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnxruntime
 from mlagents_envs.base_env import BaseEnv, BehaviorSpec
@@ -25,9 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "model",
-        metavar="MODEL.onnx|RUN",
+        metavar="MODEL|RUN",
         type=Path,
-        help="model written by `mlbridge learn` or by ML-Agents, or the folder of a run, whose final model is played",
+        help="an .onnx model written by `mlbridge learn` or by ML-Agents, the .safetensors file of a trained game, "
+        "or the folder of a run, whose final model is played",
     )
     add(
         "--env",
@@ -78,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--json {arguments.json}: this is a folder; give the name of a file")
     model = _model(arguments.model, arguments.behavior)
     onnxruntime.set_seed(arguments.seed)  # before the policy: a session takes its seed when it is made
-    policy = OnnxPolicy(model)
+    policy = _policy(model)
     engine = EngineConfigurationChannel()
     engine.set_configuration_parameters(time_scale=arguments.time_scale)
     if not arguments.in_process:
@@ -136,6 +138,19 @@ def _model(path: Path, behavior: str | None) -> Path:
             f"{path} holds no final model; name one of its checkpoints, as {path}/BEHAVIOR/BEHAVIOR-STEP.onnx"
         )
     raise UsageError(f"{path} holds the models of {names}; choose with --behavior NAME")
+
+
+def _policy(model: Path) -> OnnxPolicy:
+    if model.suffix != ".safetensors":
+        return OnnxPolicy(model)
+    from trainers.commands.export import write_model_of_game
+
+    with TemporaryDirectory() as folder:
+        converted = Path(folder) / f"{model.stem}.onnx"
+        write_model_of_game(model, converted)
+        policy = OnnxPolicy(converted)  # which reads it whole
+    policy.path = model  # what messages name
+    return policy
 
 
 def _choose_behavior(environment: BaseEnv, policy: OnnxPolicy, wanted: str | None) -> str:

@@ -57,15 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _export_of_game(source: Path, output: Path | None) -> int:
+def write_model_of_game(source: Path, target: Path) -> str:
+    """Writes the ONNX model of a game's .safetensors file and returns the behavior's name.
+
+    Raises UsageError for a file that cannot be read or written.
+    """
     from trainers.weights_file import read_weights
 
+    name, state, settings = read_weights(source)
+    _write_model(name, state, settings, source, target)
+    return name
+
+
+def _export_of_game(source: Path, output: Path | None) -> int:
     target = source.with_suffix(".onnx") if output is None else output
     if target.suffix != ".onnx" or target.is_dir():
         target = target / f"{source.stem}.onnx"
-    name, state, settings = read_weights(source)
-    _write_model(name, state, settings, source, target)
-    print(f"{name}: {source} exported to {target}")
+    print(f"{write_model_of_game(source, target)}: {source} exported to {target}")
     return 0
 
 
