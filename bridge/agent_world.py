@@ -171,19 +171,8 @@ class AgentWorld:
     # ---- what a world may use ----
 
     def uniform(self, low: float, high: float, count: int) -> NDArray[np.float64]:
-        """The next `count` numbers of U(low, high).
-
-        SplitMix64: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014; constants as in
-        Vigna's splitmix64.c.
-        """
-        with np.errstate(over="ignore"):
-            z = self.random_state + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, count + 1, dtype=np.uint64)
-            if count:
-                self.random_state[0] = z[-1]
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        fractions = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        drawn: NDArray[np.float64] = low + (high - low) * fractions
+        """The next `count` numbers of U(low, high)."""
+        drawn: NDArray[np.float64] = low + (high - low) * self._loops.fractions(self.random_state, count)
         return drawn
 
     def parameter(self, key: str, default: float) -> float:
@@ -216,7 +205,8 @@ class AgentWorld:
         self.advance(1)
         if self._any_ended(self.ended):
             self._end_episodes()
-        return self._collect()
+        self._collect()
+        return self.message()
 
     def step(self, actions: Mapping[str, ActionTuple]) -> Steps:
         """Apply `actions` and run to the next message.
@@ -225,11 +215,38 @@ class AgentWorld:
         message with decisions, and is not looked at after another.
         """
         self._require_reset()
-        period = self.decision_period
-        left = period - self._tick % period  # ticks until all decide
-        if left == period:
+        if self._tick % self.decision_period == 0:
             self._take_actions(actions)
         self._terminals = 0
+        self._advance_to_message()
+        return self.message()
+
+    def message(self) -> Steps:
+        """The outstanding message once more: what `step`, `reset` or `load_state` returned, or `step_quietly` left."""
+        decisions = self._no_decisions if self._tick % self.decision_period else self._all_decisions
+        terminals = TerminalSteps(*self._terminal_views(self._terminals)) if self._terminals else self._no_terminals
+        return {self.behavior: (decisions, terminals)}
+
+    @property
+    def can_be_quiet(self) -> bool:
+        """Whether `step_quietly` may be called: all agents wait for a decision, and there are no groups or masks."""
+        return self._tick >= 0 and not (self._tick % self.decision_period or self._grouped or self._branch_masks)
+
+    def step_quietly(self, continuous: NDArray[np.float32], discrete: NDArray[np.int32]) -> bool:
+        """`step` with the actions of all agents, for as long as its message would hold nothing but decisions.
+
+        True: the arrays of the last message's decisions hold the new ones. False: `message()` tells of an end.
+        """
+        for held, new in zip((self.continuous, self.discrete), (continuous, discrete), strict=True):
+            if held.shape[1]:
+                held[...] = new
+        self.actions_changed(self._all)
+        self._terminals = 0
+        return self._advance_to_message()
+
+    def _advance_to_message(self) -> bool:
+        """Runs until there is something to tell; returns whether no episode ended on the way."""
+        left, quiet = self.decision_period - self._tick % self.decision_period, True  # ticks until all decide
         while True:
             done = self.advance(left)
             self._tick += done
@@ -237,10 +254,12 @@ class AgentWorld:
             # Before the last tick, only an end stops it.
             if left or self._any_ended(self.ended):
                 self._end_episodes()
+                quiet = False
             if not left:
-                return self._collect()
+                self._collect()
+                return quiet
             if self._terminals:
-                return self._steps()
+                return False
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of all that is needed to go on bit for bit, in dtypes that torch holds too; without the parameters.
@@ -261,7 +280,7 @@ class AgentWorld:
             array[...] = state[name]
         self._tick, self._terminals = (int(value) for value in state["clock"])
         self.actions_changed(self._all)
-        return self._steps()
+        return self.message()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """Views of all that changes, except for the clock."""
@@ -335,8 +354,8 @@ class AgentWorld:
         self.begin(over)
         self.simulate(over)
 
-    def _collect(self) -> Steps:
-        """The message of a tick in which all decide."""
+    def _collect(self) -> None:
+        """Writes the message of a tick in which all decide."""
         self.observe(self._all, self._observations)
         self._send_rewards(self.rewards, self._sent_rewards, self._reported)
         if self._grouped:
@@ -345,21 +364,7 @@ class AgentWorld:
         if self._branch_masks:
             self._masks[...] = False
             self.mask_actions(self._branch_masks)
-            self._require_choices()
-        return self._steps()
-
-    def _require_choices(self) -> None:
-        for branch, mask in enumerate(self._branch_masks):
-            stuck = mask.all(axis=1)
-            if stuck.any():
-                raise UnityEnvironmentException(
-                    f"{self.name}: all actions of branch {branch} are forbidden to agent {stuck.argmax()}; leave it one"
-                )
-
-    def _steps(self) -> Steps:
-        decisions = self._no_decisions if self._tick % self.decision_period else self._all_decisions
-        terminals = TerminalSteps(*self._terminal_views(self._terminals)) if self._terminals else self._no_terminals
-        return {self.behavior: (decisions, terminals)}
+            self._loops.require_choices(self.name, self._branch_masks)
 
     def _decision_steps(self, count: int) -> DecisionSteps:
         """Views of the first rows of the message's arrays."""

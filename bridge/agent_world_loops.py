@@ -1,11 +1,39 @@
 """What `AgentWorld` does for each agent, compiled. Without numba the same loops run as they stand, only slower."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bridge.compiled import compiled
+from bridge.exceptions import UnityEnvironmentException
+
+
+def fractions(state: NDArray[np.uint64], count: int) -> NDArray[np.float64]:
+    """The next `count` numbers of U(0, 1) after `state` [1], which goes on with them.
+
+    SplitMix64: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014; constants as in
+    Vigna's splitmix64.c.
+    """
+    with np.errstate(over="ignore"):
+        z = state + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, count + 1, dtype=np.uint64)
+        if count:
+            state[0] = z[-1]
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    drawn: NDArray[np.float64] = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn
+
+
+def require_choices(name: str, masks: Sequence[NDArray[np.bool_]]) -> None:
+    """Raises UnityEnvironmentException where `masks`, [agents, size] a branch, forbid an agent everything."""
+    for branch, mask in enumerate(masks):
+        stuck = mask.all(axis=1)
+        if stuck.any():
+            raise UnityEnvironmentException(
+                f"{name}: all actions of branch {branch} are forbidden to agent {stuck.argmax()}; leave it one"
+            )
 
 
 @compiled

@@ -10,4 +10,4 @@ except ImportError:  # there is no numba for this Python or this machine
     def compiled(function: Any) -> Any:
         return function
 else:
-    compiled = njit(cache=True)
+    compiled = njit(cache=True, nogil=True)  # so that worlds can step side by side

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from bridge import builds
@@ -65,10 +66,14 @@ def open_environment(
     side_channels: Sequence[SideChannel] = (),
     log_folder: str | None = None,
     wait_for_editor: bool = False,
+    listen: str | None = None,
+    threads: Executor | None = None,
 ) -> SteppedEnvironment:
     """Starts one player, or with `in_process` the world itself, and returns it connected.
 
-    `base_port` None takes a free port. Raises UsageError and UnityException for what a user can mend.
+    `base_port` None takes a free port; `threads`: where the world steps, if beside others.
+
+    Raises UsageError and UnityException for what a user can mend.
     """
     if in_process:
         from bridge.in_process import InProcessEnvironment
@@ -83,7 +88,9 @@ def open_environment(
             make_world = executables.make_world(env, list(additional_args))
         except ValueError as error:
             raise UsageError(f"--env-args: {error}") from error
-        return InProcessEnvironment(make_world, seed=seed, num_areas=num_areas, side_channels=side_channels)
+        return InProcessEnvironment(
+            make_world, seed=seed, num_areas=num_areas, side_channels=side_channels, threads=threads
+        )
 
     from bridge.environment import UnityEnvironment
 
@@ -101,6 +108,7 @@ def open_environment(
         log_folder=log_folder,
         num_areas=num_areas,
         wait_for_editor=wait_for_editor,
+        listen=listen,
     )
 
 

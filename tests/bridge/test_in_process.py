@@ -1,5 +1,8 @@
 """A world in the trainer's process gives what it gives over the wire."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from mlagents_envs.base_env import BaseEnv
@@ -175,3 +178,45 @@ def test_mistakes_are_refused_as_over_the_wire(toy) -> None:
     for call in (environment.reset, environment.step, environment.state):
         with pytest.raises(UnityEnvironmentException, match="closed"):
             call()
+
+
+def test_worlds_step_beside_each_other_and_give_the_same(toy) -> None:
+    """All of them at once: each waits for the others in the middle of its step."""
+    together = threading.Barrier(3, timeout=20)
+
+    class Meeting(toy.ToyWorld):
+        def step(self, actions):
+            together.wait()
+            return super().step(actions)
+
+    generators = [np.random.default_rng(1) for _ in range(2)]
+    with ThreadPoolExecutor(3) as pool:
+        alone = [InProcessEnvironment(toy.ToyWorld, seed=seed) for seed in range(3)]
+        beside = [InProcessEnvironment(Meeting, seed=seed, threads=pool) for seed in range(3)]
+        for environments in (alone, beside):
+            for environment in environments:
+                environment.reset()
+        for _ in range(20):
+            for environments, generator in zip((alone, beside), generators, strict=True):
+                for environment in environments:
+                    act(environment, generator)
+                for environment in environments:
+                    environment.send_step()
+                for environment in environments:
+                    environment.receive_steps()
+            for one, other in zip(alone, beside, strict=True):
+                for name in one.behavior_specs:
+                    assert_same_steps(one.get_steps(name), other.get_steps(name))
+
+
+def test_what_fails_in_a_thread_is_told_where_it_is_received(toy) -> None:
+    class Broken(toy.ToyWorld):
+        def step(self, actions):
+            raise ZeroDivisionError("a world of the test")
+
+    with ThreadPoolExecutor(1) as pool:
+        environment = InProcessEnvironment(Broken, threads=pool)
+        environment.reset()
+        environment.send_step()
+        with pytest.raises(ZeroDivisionError, match="a world of the test"):
+            environment.receive_steps()

@@ -42,7 +42,7 @@ AGENT = np.dtype(
 
 Floats = NDArray[np.float64]
 
-_compiled = njit(cache=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 STEP_REWARD, SMALL_REWARD, LARGE_REWARD = -0.01, 0.1, 1.0
 AGENT = np.dtype([("position", np.int64)])
 
-_compiled = njit(cache=True)
+_compiled = njit(cache=True, nogil=True)
 
 
 class CubeMover(AgentWorld):

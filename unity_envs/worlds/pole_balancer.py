@@ -74,7 +74,7 @@ AGENT = np.dtype([("cart", np.float64, (2,)), ("pole", np.float64, (6,))])
 
 Floats = NDArray[np.float64]
 
-_compiled = njit(cache=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 class PoleBalancer(AgentWorld):
