@@ -1,6 +1,8 @@
 """Checkpoints: what is in a file, reading it without running code, and which ones a run keeps."""
 
+import io
 import json
+import logging
 import math
 import pickle
 import re
@@ -12,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from trainers.errors import UsageError
-from trainers.run_folder import RunFolder, write_text_whole, write_whole
+from trainers.run_folder import RunFolder, is_temporary, write_text_whole, write_whole
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "mlagents-bridge checkpoint"
 FORMAT_VERSION = 3  # 1 had another generator of random numbers, 2 no memories
 STATUS_FORMAT_VERSION = "0.3.0"
 ML_AGENTS_VERSION = "1.1.0"  # whose file formats these are
+
+
+class DamagedCheckpointError(UsageError):
+    """A checkpoint is missing or not as it was written: one from before may be whole."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -28,12 +36,10 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     import torch
 
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, **_plain(state, "state")}
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:  # an open file, because of a path torch.save would write the name into it
-            torch.save(content, file)
-
-    write_whole(path, write)
+    # Not to the path, which torch.save would write into the file, nor to an open file: a full disk would be no OSError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, lambda temporary: _write_bytes(temporary, buffer))
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -60,10 +66,10 @@ def _content(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise _unreadable(path, f"is damaged (in {damaged})")
+            raise _unreadable(path, f"is damaged (in {damaged})", DamagedCheckpointError)
         content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
-        raise _unreadable(path, "does not exist") from error
+        raise _unreadable(path, "does not exist", DamagedCheckpointError) from error
     except OSError as error:
         raise _unreadable(path, f"cannot be read ({error.strerror})") from error
     except UsageError:
@@ -71,7 +77,7 @@ def _content(path: Path) -> Any:
     except Exception as error:  # torch and zipfile raise many kinds for a file that is not as it should be
         if isinstance(error, pickle.UnpicklingError):
             raise _unreadable(path, "holds something that only code could load, which is refused") from error
-        raise _unreadable(path, "is damaged, cut short or no checkpoint") from error
+        raise _unreadable(path, "is damaged, cut short or no checkpoint", DamagedCheckpointError) from error
     return content
 
 
@@ -89,6 +95,37 @@ def _checked(content: Any, path: Path) -> dict[str, Any]:
         version = content.get("format_version")
         raise _unreadable(path, f"has format version {version}, this mlagents-bridge reads {FORMAT_VERSION}")
     return {key: value for key, value in content.items() if key not in ("format", "format_version")}
+
+
+def newest_whole(run_folder: RunFolder, behavior_name: str, say: Callable[[str], None]) -> Path:
+    """checkpoint.pt, or where it is missing or damaged the newest before it that is whole, of which `say` is told.
+
+    Raises UsageError if there is none, and at one that is refused: of another program, version, or with code in it.
+    """
+    newest = run_folder.checkpoint(behavior_name)
+    damage: list[str] = []
+    for path in [newest, *_before(run_folder, behavior_name)]:
+        try:
+            load_initial_state(path)
+        except DamagedCheckpointError as error:
+            damage.append(str(error).partition(";")[0])
+            continue
+        if damage:
+            say(f"{'; '.join(damage)}: going on from the one before, {path}.")
+        return path
+    raise DamagedCheckpointError(f"{'; '.join(damage)}; train anew with --force")
+
+
+def _before(run_folder: RunFolder, behavior_name: str) -> list[Path]:
+    """The checkpoints with a step in their names, the newest first; those of a run that --force began anew last."""
+    try:
+        status = json.loads(run_folder.training_status.read_text(encoding="utf-8"))
+        steps = [int(one["steps"]) for one in status[behavior_name]["checkpoints"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        steps = []
+    listed = [run_folder.checkpoint(behavior_name, step) for step in steps]
+    others = [run_folder.behavior(behavior_name) / name for name in _numbered(run_folder.checkpoint(behavior_name))]
+    return [*reversed([path for path in listed if path in others]), *(path for path in others if path not in listed)]
 
 
 class CheckpointKeeper:
@@ -134,10 +171,8 @@ class CheckpointKeeper:
         self._write_status(status)
 
     def latest(self) -> Path:
-        """checkpoint.pt. Raises UsageError if it is missing or unreadable, and names the older ones."""
-        path = self.run_folder.checkpoint(self.behavior_name)
-        load_initial_state(path)
-        return path
+        """The checkpoint to go on from (`newest_whole`)."""
+        return newest_whole(self.run_folder, self.behavior_name, logger.warning)
 
     def _write(
         self, step: int, state: dict[str, Any], export_onnx: Callable[[Path], None], reward: float | None
@@ -145,24 +180,37 @@ class CheckpointKeeper:
         self.run_folder.behavior(self.behavior_name).mkdir(parents=True, exist_ok=True)
         weights = self.run_folder.checkpoint(self.behavior_name, step)
         model = weights.with_suffix(".onnx")
-        save_state(weights, state)
-        # Before the export, which is slow and may fail: the run can then be resumed all the same.
-        write_whole(self.run_folder.checkpoint(self.behavior_name), lambda temporary: _copy(weights, temporary))
-        write_whole(model, export_onnx)
-
         entry = _entry(step, weights, reward)
         status = self._read_status()
-        lessons = state.get("environment_parameters", {}).get("lessons", {})
-        status |= {name: {"lesson_num": number} for name, number in lessons.items()}
         of_behavior = status.setdefault(self.behavior_name, {})
-        checkpoints = [other for other in of_behavior.get("checkpoints", []) if other["steps"] != step] + [entry]
-        of_behavior["checkpoints"] = checkpoints[-self.keep :]
+        checkpoints = [other for other in of_behavior.get("checkpoints", []) if other["steps"] != step]
+        # One that a run died over is listed, but was perhaps never written: it must not count.
+        checkpoints = [each for each in checkpoints if self._weights_of(each).is_file()] + [entry]
+        # Listed before it is there, so that what a run leaves that dies over it goes when its time has come.
+        of_behavior["checkpoints"] = checkpoints
         self._write_status(status)
+
+        save_state(weights, state)
+        # Before the export, which is slow and may fail: the run can then be resumed all the same.
+        try:
+            write_whole(self.run_folder.checkpoint(self.behavior_name), lambda temporary: _copy(weights, temporary))
+        except OSError:
+            weights.unlink()  # on a full disk it takes the room that the next one needs
+            raise
+        write_whole(model, export_onnx)
+
         for old in checkpoints[: -self.keep]:
-            old_weights = self.run_folder.checkpoint(self.behavior_name, int(old["steps"]))
+            old_weights = self._weights_of(old)
             old_weights.unlink(missing_ok=True)
             old_weights.with_suffix(".onnx").unlink(missing_ok=True)
+        of_behavior["checkpoints"] = checkpoints[-self.keep :]
+        lessons = state.get("environment_parameters", {}).get("lessons", {})
+        status |= {name: {"lesson_num": number} for name, number in lessons.items()}
+        self._write_status(status)
         return entry
+
+    def _weights_of(self, entry: dict[str, Any]) -> Path:
+        return self.run_folder.checkpoint(self.behavior_name, int(entry["steps"]))
 
     def _read_status(self) -> dict[str, Any]:
         path = self.run_folder.training_status
@@ -223,16 +271,25 @@ def _plain(value: Any, where: str) -> Any:
     )
 
 
-def _unreadable(path: Path, reason: str) -> UsageError:
+def _numbered(path: Path) -> list[str]:
+    """The checkpoints beside this one that have a step in their names, the newest first."""
     steps = {}
     for other in path.parent.glob("*.pt"):
-        if (match := re.search(r"-(\d+)\.pt$", other.name)) and other != path:
+        if (match := re.search(r"-(\d+)\.pt$", other.name)) and other != path and not is_temporary(other):
             steps[int(match[1])] = other.name
-    others = [steps[step] for step in sorted(steps, reverse=True)]
+    return [steps[step] for step in sorted(steps, reverse=True)]
+
+
+def _unreadable(path: Path, reason: str, kind: type[UsageError] = UsageError) -> UsageError:
+    others = _numbered(path)
     remedy = "train anew with --force"
     if others:
         remedy = f"use another one there ({', '.join(others)}; to resume, copy it to checkpoint.pt), or {remedy}"
-    return UsageError(f"checkpoint {path} {reason}; {remedy}")
+    return kind(f"checkpoint {path} {reason}; {remedy}")
+
+
+def _write_bytes(path: Path, buffer: io.BytesIO) -> None:
+    path.write_bytes(buffer.getbuffer())
 
 
 def _copy(source: Path, target: Path) -> None:

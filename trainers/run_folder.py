@@ -6,7 +6,7 @@ RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-STEP.onnx, .pt    the newest checkpoints
 RESULTS_DIR/RUN_ID/BEHAVIOR/checkpoint.pt              the newest of all, from which a run is resumed
 RESULTS_DIR/RUN_ID/BEHAVIOR/BEHAVIOR-best.onnx, .pt    those of the summary with the highest mean reward
 RESULTS_DIR/RUN_ID/run_logs/                           training_status.json, timers.json, trace.json, player logs,
-                                                       BEHAVIOR.csv
+                                                       BEHAVIOR.csv; run.lock while the run goes on
 """
 
 import os
@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainers.errors import UsageError, near_names
+
+LOCK_NAME = "run.lock"
+_TEMPORARY = ".tmp-"
 
 
 class RunFolder:
@@ -93,7 +96,7 @@ class RunFolder:
     def _holds_only_player_logs(self) -> bool:
         """Whether this is what a run leaves whose players did not start: it may be tried again under the same name."""
         files = (path for path in self.path.rglob("*") if not path.is_dir())
-        return all(path.parent == self.run_logs and path.name.startswith("Player-") for path in files)
+        return all(path.parent == self.run_logs and path.name.startswith(("Player-", LOCK_NAME)) for path in files)
 
     def create(self) -> None:
         """Make the folders. With `force`, the old run's TensorBoard events and status go, its checkpoints stay."""
@@ -106,10 +109,18 @@ class RunFolder:
                     events.unlink()
                 self.training_status.unlink(missing_ok=True)
         except OSError as error:
-            raise UsageError(
-                f"the run's folder {self.path} cannot be written: {error.strerror} ({error.filename}); "
-                "choose another --results-dir"
-            ) from error
+            raise self.cannot_be_written(error) from error
+
+    def remove_temporary_files(self) -> None:
+        """Deletes what `write_whole` was writing when it was killed. Only for the one run that writes here."""
+        for path in (*self.path.glob(f"{_TEMPORARY}*"), *self.path.glob(f"*/{_TEMPORARY}*")):
+            path.unlink(missing_ok=True)
+
+    def cannot_be_written(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"the run's folder {self.path} cannot be written: {error.strerror} ({error.filename}); "
+            "choose another --results-dir"
+        )
 
 
 def write_whole(path: Path, writer: Callable[[Path], None]) -> None:
@@ -117,7 +128,7 @@ def write_whole(path: Path, writer: Callable[[Path], None]) -> None:
 
     Holds when the process or the machine dies as well. The temporary file is in the same folder, with the same suffix.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
     try:
         writer(temporary)
         with open(temporary, "rb+") as file:
@@ -132,6 +143,11 @@ def write_whole(path: Path, writer: Callable[[Path], None]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `write_whole` writes this file, or was killed while it did."""
+    return path.name.startswith(_TEMPORARY)
 
 
 def write_text_whole(path: Path, text: str) -> None:

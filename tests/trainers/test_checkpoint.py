@@ -267,18 +267,71 @@ def test_a_failing_export_leaves_a_checkpoint_to_resume_from(new_run: Callable[.
     assert names(run.behavior("3DBall")) == {"3DBall-100.pt", "checkpoint.pt"}
 
 
-def test_an_unreadable_latest_checkpoint_names_the_older_ones(new_run: Callable[..., RunFolder]) -> None:
+def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken_and_named(
+    new_run: Callable[..., RunFolder], caplog: pytest.LogCaptureFixture
+) -> None:
     run = new_run()
     keeper = CheckpointKeeper(run, "3DBall", keep=5)
     with pytest.raises(UsageError, match=r"checkpoint\.pt does not exist; train anew with --force"):
         keeper.latest()
-    for step in (900, 1000):
+    for step in (900, 1000, 1100):
         keeper.save(step, state_at(step), export, 1.0)
-    path = run.checkpoint("3DBall")
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UsageError) as caught:
+    newest, copy, before = (run.checkpoint("3DBall", step) for step in (None, 1100, 1000))
+    newest.with_name(".tmp-3DBall-1200.pt").write_bytes(newest.read_bytes())  # never chosen, whatever is in it
+    newest.write_bytes(newest.read_bytes()[:500])
+    copy.unlink()
+    assert keeper.latest() == before
+    assert caplog.messages == [
+        f"checkpoint {newest} is damaged, cut short or no checkpoint: going on from the one before, {before}."
+    ]
+    newest.unlink()
+    content = bytearray(before.read_bytes())
+    content[content.index(np.float32(1000).tobytes())] ^= 1  # one bit of a weight
+    before.write_bytes(content)
+    assert keeper.latest() == run.checkpoint("3DBall", 900)
+    assert caplog.messages[1].startswith(f"checkpoint {newest} does not exist; checkpoint {before} is damaged (in ")
+    run.checkpoint("3DBall", 900).write_bytes(b"")
+    with pytest.raises(UsageError, match=r"checkpoint\.pt does not exist; .*-1000\.pt is .*-900\.pt is .*train anew"):
         keeper.latest()
-    assert str(caught.value) == (
-        f"checkpoint {path} is damaged, cut short or no checkpoint; use another one there "
-        "(3DBall-1000.pt, 3DBall-900.pt; to resume, copy it to checkpoint.pt), or train anew with --force"
-    )
+
+
+def test_a_checkpoint_of_a_run_that_was_begun_anew_is_taken_last(new_run: Callable[..., RunFolder]) -> None:
+    CheckpointKeeper(new_run(), "3DBall", keep=5).save(9000, state_at(9000), export, 1.0)
+    run = new_run(force=True)
+    keeper = CheckpointKeeper(run, "3DBall", keep=5)
+    keeper.save(100, state_at(100), export, 1.0)
+    run.checkpoint("3DBall").write_bytes(b"")
+    assert keeper.latest() == run.checkpoint("3DBall", 100)
+
+
+@pytest.mark.parametrize("files", range(5))
+def test_a_run_that_is_killed_while_it_saves_leaves_no_more_files_than_it_keeps(
+    new_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    run = new_run()
+    keeper = CheckpointKeeper(run, "3DBall", keep=2)
+    for step in (100, 200):
+        keeper.save(step, state_at(step), export, None)
+    left = [files]
+
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt  # after this many files
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        keeper.save(300, state_at(300), export, None)
+    monkeypatch.undo()
+    keeper = CheckpointKeeper(new_run(resume=True), "3DBall", keep=2)
+    assert load_state(keeper.latest())["global_step"] == (200 if files < 3 else 300)
+    for step in (400, 500):
+        keeper.save(step, state_at(step), export, None)
+    assert {name for name in names(run.behavior("3DBall")) if name.endswith(".pt")} == {
+        "3DBall-400.pt",
+        "3DBall-500.pt",
+        "checkpoint.pt",
+    }

@@ -1,5 +1,6 @@
 """Where the files of a run are, when its folder may be used, and that files are written whole or not at all."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +143,16 @@ def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path: Path) -> None:
     write_text_whole(path, "new")
     assert path.read_text() == "new"
     assert names(tmp_path) == {"model.onnx"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a folder cannot be synchronised")
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_anything_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    replace, fsync = os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda source, target: done.append("named") or replace(source, target))
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(os.fstat(file).st_ino) or fsync(file))
+    path = tmp_path / "model.onnx"
+    write_text_whole(path, "text")
+    assert done == [path.stat().st_ino, "named", tmp_path.stat().st_ino]
