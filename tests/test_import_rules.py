@@ -39,6 +39,7 @@ OTHER_ROOMS = {
     "trainers.commands": {
         "unity_envs.worlds": {"check_name", "variants"},
         "unity_envs.viewer": "*",
+        "unity_envs.replay_page": "*",
         "unity_envs.recording_format": {"load", "write"},
         "unity_envs.replay": {"replay"},
         "unity_envs.comparison": {"compare"},
@@ -50,8 +51,9 @@ OPTIONAL = {"gymnasium", "imageio_ffmpeg", "keras", "matplotlib", "mujoco", "opt
 OPTIONAL |= {"wandb"}
 # Parts whose classes are made of an optional package's, and which are themselves imported where they are used.
 MADE_OF = {
-    "gymnasium": {f"bridge.gymnasium_{part}" for part in ("env", "spaces", "vector_env")} | {"bridge.compat"},
-    "keras": {"trainers.kernels.keras"},
+    "gymnasium": {f"bridge.gymnasium_{part}" for part in ("env", "spaces", "vector_env")}
+    | {"bridge.compat", "trainers.demos"},
+    "keras": {"trainers.kernels.keras", "trainers.demos"},
     "pettingzoo": {"bridge.pettingzoo_env", "bridge.compat"},
     "stable_baselines3": {"bridge.stable_baselines3_env"},
 }
@@ -180,7 +182,7 @@ def all_files() -> list[str]:
 
 
 def read(path: str) -> str:
-    return (ROOT / path).read_text(encoding="utf-8")
+    return (ROOT / path).read_text(encoding="utf-8", errors="replace")
 
 
 def fail_if_any(problems: Iterable[str]) -> None:

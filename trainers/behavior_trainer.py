@@ -18,11 +18,16 @@ from mlagents_envs.base_env import (
 )
 from numpy.typing import NDArray
 
+from bridge.in_process import InProcessEnvironment
 from trainers import ppo
 from trainers.config import TrainerSettings
+from trainers.distributed import Averaging, Ranks
+from trainers.errors import UsageError
 from trainers.experience import ExperienceBuffer
 from trainers.fused_ppo import Backend
 from trainers.learner import Learner
+from trainers.meetings import Shared
+from trainers.quiet_steps import can_be_quiet, take_quiet_steps
 from trainers.report import Report, Summary
 from trainers.rollout import CutTrajectories, Episodes, OpenTrajectories, more_rows
 from trainers.schedules import BETA_MINIMUM, EPSILON_MINIMUM, LEARNING_RATE_MINIMUM, schedule_value
@@ -53,15 +58,33 @@ class BehaviorTrainer:
         training: bool,
         backend: Backend = "auto",
         threads: int = 1,
+        ranks: Ranks | None = None,
+        averaging: Averaging = "auto",
     ) -> None:
+        """`ranks`: this is one process of several, each with a trainer of this behavior (meetings.py)."""
+        if ranks is not None and settings.threaded:
+            raise UsageError(
+                f"behaviors.{name}.threaded: true is for one process; set it to false, or train without --workers and "
+                "torchrun"
+            )
         curious = [signal for kind, signal in settings.reward_signals.items() if kind != "extrinsic"]
         for each in (settings, *curious):
             refuse_unsupported(name, spec, each.network_settings)
         self.name = name
         self.settings = settings
         self.step = 0
-        self._training = training
-        self._learner = Learner(name, spec, settings, seed=seed, device=device, backend=backend, threads=threads)
+        self.training = training
+        self._learner = Learner(
+            name,
+            spec,
+            settings,
+            seed=seed,
+            device=device,
+            backend=backend,
+            threads=threads,
+            ranks=ranks,
+            averaging=averaging,
+        )
         self.policy = self._learner.policy
         self._memory_size = self.policy.network.memory_size
         signals, columns = self._learner.signals, self.policy.columns()
@@ -81,6 +104,7 @@ class BehaviorTrainer:
         self._rewards_since_update: list[NDArray[np.float64]] = []
         self._best_reward = -math.inf
         self._best: Best | None = None
+        self.shared = None if ranks is None else Shared(ranks, settings.hyperparameters.buffer_size)
         self.episodes = 0
         self.reward_sum = 0.0
         self.report: Report | None = None
@@ -100,8 +124,10 @@ class BehaviorTrainer:
         decision_players, terminal_players = players
         if len(terminals):
             cut, episodes = self._open.close_terminals(terminal_players, terminals)
-            if episodes is not None:
-                self._count_episodes(episodes)
+            if episodes is not None and self.shared is None:
+                self.count_episodes(episodes)
+            elif episodes is not None:
+                self.shared.untold.episodes.append(episodes)
             self._note(cut)
         slots, cut = self._open.continue_decisions(decision_players, decisions)
         self._note(cut)
@@ -116,7 +142,19 @@ class BehaviorTrainer:
         self._entropy_due = True
         return acted.actions
 
-    def _count_episodes(self, episodes: Episodes) -> None:
+    def act_quietly(
+        self, environment: InProcessEnvironment, slots: NDArray[np.int64], decisions: DecisionSteps
+    ) -> bool:
+        """Instead of `act`: acts and steps for as long as nothing ends. False: nothing was done, `act` then."""
+        if self._noted or not can_be_quiet(environment, self.policy, decisions):
+            return False
+        entropies = take_quiet_steps(environment, self.policy, self._open, slots, decisions)
+        self._entropies += entropies[:-1]
+        self._entropy_due = bool(entropies)  # that of the last one
+        return bool(entropies)
+
+    def count_episodes(self, episodes: Episodes) -> None:
+        """Takes episodes that ended into all figures."""
         self.episodes += len(episodes.rewards)
         self.reward_sum += float(episodes.rewards.sum())
         self._rewards_since_update.append(episodes.rewards)
@@ -131,8 +169,11 @@ class BehaviorTrainer:
 
     def _note(self, cut: CutTrajectories | None) -> None:
         if cut is not None:
-            self.step += cut.steps
-            if self._training:
+            if self.shared is None:
+                self.step += cut.steps
+            else:
+                self.shared.untold.steps += cut.steps
+            if self.training:
                 self._noted.append(cut)
 
     def take_in(self) -> None:
@@ -187,13 +228,18 @@ class BehaviorTrainer:
     @property
     def ready(self) -> bool:
         """Whether there is experience enough for an update."""
-        gathered = self._experience.size + sum(cut.steps for cut in self._noted)
-        return self._training and not self.finished and gathered > self.settings.hyperparameters.buffer_size
+        gathered = self.gathered if self.shared is None else self.shared.gathered
+        return self.training and not self.finished and gathered > self.settings.hyperparameters.buffer_size
+
+    @property
+    def gathered(self) -> int:
+        """Steps for the next update."""
+        return self._experience.size + sum(cut.steps for cut in self._noted)
 
     @property
     def finished(self) -> bool:
         """Whether this behavior has had more than its `max_steps`, which is when ML-Agents stops."""
-        return self._training and self.step > self.settings.max_steps
+        return self.training and self.step > self.settings.max_steps
 
     def update(self) -> None:
         """One PPO update from all experience gathered; the experience is used up.
@@ -208,6 +254,8 @@ class BehaviorTrainer:
         diagnosed = self.report is not None
         self._updating = self._learner.begin_update(experience, schedules, diagnosed=diagnosed)
         self._experience.clear()
+        if self.shared is not None:
+            self.shared.gather_anew()
         self._rewards_since_update.clear()
         self._log("Policy/Learning Rate", schedules.learning_rate)
         self._log("Policy/Epsilon", schedules.epsilon)
@@ -221,6 +269,28 @@ class BehaviorTrainer:
             self._learner.end_update()
             self._updating = None
 
+    # ---- with others ----
+
+    def networks(self) -> dict[str, Any]:
+        """What all ranks have in common, for `load_networks` on the others."""
+        return {
+            **self._learner.weights(),
+            "step": self.step,
+            "best_reward": self._best_reward,
+            "call": self._learner.generator.call,
+        }
+
+    def load_networks(self, state: dict[str, Any]) -> None:
+        """Takes up what `networks` gave on another rank; random numbers stay this one's own."""
+        self.load_weights(state, Path("another rank"))
+        self._start_at(state)
+        self._learner.generator.call = state["call"]
+
+    def _start_at(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self._best_reward = state.get("best_reward", -math.inf)
+        self._next_summary = self.step - self.step % self.settings.summary_freq + self.settings.summary_freq
+
     # ---- reporting ----
 
     def summary_if_due(self) -> Summary | None:
@@ -230,13 +300,14 @@ class BehaviorTrainer:
         frequency = self.settings.summary_freq
         at = self.step - self.step % frequency
         self._next_summary = at + frequency
-        self.report.add_array("Policy/Entropy", self._entropies)
-        self._entropies.clear()
+        self.log_entropies()
+        if self.shared is not None:
+            self.shared.put_into(self.report)
         for tag, value in self.gauges.items():
             self.report.add(tag, value)
-        self.last_summary = self.report.write(at, self._training)
+        self.last_summary = self.report.write(at, self.training)
         reward = self.last_summary.mean_reward
-        if self._training and reward is not None and reward > self._best_reward:
+        if self.training and reward is not None and reward > self._best_reward:
             self._best_reward = reward
             # Kept here until the next checkpoint: early on every summary is the best one so far.
             self._end_update(wait=True)  # nothing may change while it is copied
@@ -249,6 +320,12 @@ class BehaviorTrainer:
         if not self._rewards_since_update:
             return None
         return float(np.concatenate(self._rewards_since_update).mean())
+
+    def log_entropies(self) -> None:
+        """Those since the last time, into the report."""
+        if self.report is not None:
+            self.report.add_array("Policy/Entropy", self._entropies)
+            self._entropies.clear()
 
     def _log(self, tag: str, value: float) -> None:
         if self.report is not None:
@@ -288,6 +365,7 @@ class BehaviorTrainer:
             "experience": to_tensors(self._experience.state()),
             "noted": to_tensors([vars(cut) for cut in self._noted]),
             "open_trajectories": to_tensors(self._open.state()) if with_open_trajectories else None,
+            "open_episodes": self._open.open,
             "signal_rewards": to_tensors(self._signal_rewards),
             "rewards_since_update": to_tensors(list(self._rewards_since_update)),
         }
@@ -305,11 +383,9 @@ class BehaviorTrainer:
         `with_open_trajectories`: agents go on with what they were living through, as in a world that was restored.
         """
         self.load_weights(state, source)
-        self.step = state["step"]
-        self._best_reward = state.get("best_reward", -math.inf)
-        self._next_summary = self.step - self.step % self.settings.summary_freq + self.settings.summary_freq
+        self._start_at(state)
         self._learner.generator.load_state_dict(state["generator"])
-        if self._training:
+        if self.training:
             self._experience.load_state(to_arrays(state["experience"]))
             self._noted = [CutTrajectories(**cut) for cut in to_arrays(state["noted"])]
             if with_open_trajectories and state["open_trajectories"] is not None:

@@ -141,7 +141,8 @@ class TrainerSettings(Section):
 class EnvironmentSettings(Section):
     """`env_settings`. A `seed` of -1 asks for a random one; restarts of -1 are unlimited; times are in seconds.
 
-    `lockstep` is ours: several players wait for each other, which makes a run repeatable.
+    `lockstep` is ours: several players wait for each other, which makes a run repeatable. So is `listen`: an address of
+    this machine at which players on other ones may reach it.
     """
 
     env_path: str | None = None
@@ -155,6 +156,7 @@ class EnvironmentSettings(Section):
     restarts_rate_limit_n: OrMinusOne = 1
     restarts_rate_limit_period_s: Positive = 60
     lockstep: bool = False
+    listen: str | None = None
 
     @field_validator("num_envs")
     @classmethod
@@ -194,6 +196,7 @@ class TorchSettings(Section):
     device: str | None = None
     backend: Literal["auto", "openmined", "torch"] = "auto"
     threads: Positive | None = None  # of torch and of the kernels; None: by the number of cores
+    averaging: Literal["auto", "gradients", "weights"] = "auto"  # of several ranks
 
     @field_validator("device")
     @classmethod

@@ -8,11 +8,13 @@ The lines are ML-Agents' own, since people read them with scripts:
 from __future__ import annotations
 
 import atexit
+import contextlib
+import logging
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -108,6 +110,20 @@ class Console:
         """`text` with escapes for what the stream's encoding lacks, such as letters that no Windows code page has."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class RankConsole(Console):
+    """Of one process beside the first, which says everything else: warnings only, and whose they are."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(debug=False, stream=sys.stderr)
+        self._rank = rank
+
+    def info(self, text: str) -> None:
+        pass
+
+    def warning(self, text: str) -> None:
+        super().warning(f"rank {self._rank}: {text}")
 
 
 class DashboardConsole(Console):
@@ -261,3 +277,24 @@ def reward_text(behavior: BehaviorProgress) -> str:
         return "-"
     spread = "" if behavior.std_reward is None else f" +- {behavior.std_reward:.2f}"
     return f"{behavior.mean_reward:.2f}{spread}"
+
+
+@contextlib.contextmanager
+def logs_to(console: Console, debug: bool) -> Iterator[None]:
+    """What the packages log goes to the console."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say = {logging.DEBUG: console.debug, logging.INFO: console.info}.get(record.levelno, console.warning)
+            say(record.getMessage())
+
+    handler = Handler()
+    loggers = [logging.getLogger(name) for name in ("bridge", "trainers", "unity_envs")]
+    for one in loggers:
+        one.addHandler(handler)
+        one.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        yield
+    finally:
+        for one in loggers:
+            one.removeHandler(handler)

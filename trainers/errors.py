@@ -11,6 +11,10 @@ class UsageError(Exception):
     """
 
 
+class RanksLostError(Exception):
+    """Another process of a distributed training is gone, or does not answer."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`", did you mean 'x'?"` for the known word nearest to `word`, or an empty text if none is near."""
     nearest = near_names(word, known)

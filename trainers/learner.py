@@ -16,6 +16,7 @@ from trainers import ppo
 from trainers.actor_critics import make_network
 from trainers.config import TrainerSettings
 from trainers.diagnostics import diagnose
+from trainers.distributed import Averaging, Ranks, Replica
 from trainers.distributions import Actions
 from trainers.errors import UsageError
 from trainers.experience import ExperienceBuffer, advantages_and_returns, sequence_lengths
@@ -47,15 +48,21 @@ class Learner:
         device: torch.device,
         backend: Backend,
         threads: int,
+        ranks: Ranks | None = None,
+        averaging: Averaging = "auto",
     ) -> None:
+        """`ranks`: there is one in each of these processes, with its own experience."""
         self._name = name
         self._spec = spec
         self._settings = settings
         self._device = device
         self.signals = list(settings.reward_signals)
         # Each behavior has random numbers of its own: one more behavior changes no other, and no two act alike.
-        streams = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2).tolist()
+        entropy = [seed, zlib.crc32(name.encode())]
+        streams = np.random.SeedSequence(entropy).generate_state(2).tolist()
         torch.manual_seed(streams[0])  # the weights are drawn from the global generator
+        if ranks is not None and not ranks.first:  # the same weights, but actions of its own
+            streams = np.random.SeedSequence([*entropy, ranks.rank]).generate_state(2).tolist()
         self.generator = Philox(streams[1])
         networks, hyperparameters = settings.network_settings, settings.hyperparameters
         network = make_network(spec, networks, self.signals, shared_critic=hyperparameters.shared_critic).to(device)
@@ -77,6 +84,15 @@ class Learner:
         self.policy = Policy(spec, acting, self.generator, device, deterministic=networks.deterministic, fused=acts)
         self._sequence_length = networks.memory.sequence_length if networks.memory is not None else 1
         self.curious = make_signals(spec, settings.reward_signals, device)  # the signals that learn, by name
+        self._replica = None
+        if ranks is not None:
+            ends_early = hyperparameters.target_kl is not None
+            self._replica = Replica(ranks, network, averaging, hyperparameters.batch_size, agrees_on_kl=ends_early)
+            if self._replica.by_gradients and self._fused is not None and device.type == "cuda":
+                raise UsageError(
+                    "torch_settings.backend: openmined: the CUDA kernels give no gradients to average; use backend: "
+                    "torch, or averaging: weights"
+                )
 
     # ---- experience ----
 
@@ -130,6 +146,8 @@ class Learner:
         Unless `settings.threaded`, it is over when this returns; otherwise `experience` must not change before it is.
         Call `end_update` then.
         """
+        if self._replica is not None:
+            self._replica.merge_normalizers()
         batch = self._batch(experience)
         hyperparameters = self._settings.hyperparameters
         generator = self.generator.part(hyperparameters.num_epoch)
@@ -145,6 +163,7 @@ class Learner:
                 generator,
                 self._fused,
                 self._sequence_length,
+                self._replica,
             )
             if figures and diagnosed:
                 figures |= diagnose(self._network, self._optimizer, batch, schedules.epsilon)
@@ -177,32 +196,46 @@ class Learner:
             advantages, returns = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
         columns = {name: self._tensor(column) for name, column in experience.columns.items()}
         network = self._network
+        sequences = self._tensor(self._sequences(experience.lengths)) if network.memory_size else None
+        mean_advantages = self._tensor(advantages.mean(axis=1))
+        if self._replica is None:
+            normalized = ppo.normalize_advantages(mean_advantages)
+        else:
+            count = experience.size if sequences is None else len(sequences)
+            size = max(1, self._settings.hyperparameters.batch_size // self._sequence_length)
+            normalized = self._replica.divide(count, size, mean_advantages)
         return ppo.Batch(
             network.prepare([self._tensor(values) for values in experience.observations], columns.get("memories")),
             Target(
                 Actions(columns["continuous"], columns["discrete"]),
                 log_probs=columns["log_probs"],
                 allowed=columns.get("allowed"),
-                advantages=ppo.normalize_advantages(self._tensor(advantages.mean(axis=1))),
+                advantages=normalized,
                 returns=self._tensor(returns),
                 values=self._tensor(experience.values),
             ),
-            self._tensor(self._sequences(experience.lengths)) if network.memory_size else None,
+            sequences,
         )
 
     def _update_signals(self, experience: ExperienceBuffer) -> dict[str, float]:
         """As many epochs and minibatches as PPO has; returns the mean losses."""
         if not self.curious:
             return {}
-        transitions, size = self._transitions(experience), self._settings.hyperparameters.batch_size
+        size, epochs = self._settings.hyperparameters.batch_size, self._settings.hyperparameters.num_epoch
+        if self._replica is not None:
+            size = max(1, round(size * self._replica.share.weight))
         losses: dict[str, list[float]] = {}
-        for _ in range(self._settings.hyperparameters.num_epoch):
+        transitions = self._transitions(experience) if experience.size >= size else None
+        for _ in range(epochs if transitions is not None else 0):
             order = self.generator.order(experience.size).to(self._device)
             for start in range(0, experience.size - size + 1, size):
                 minibatch = transitions.rows(order[start : start + size])
                 for signal in self.curious.values():
                     for tag, loss in signal.update(minibatch).items():
                         losses.setdefault(tag, []).append(loss)
+        if self._replica is not None:
+            for signal in self.curious.values():
+                signal.load_state_dict(self._replica.average_state(signal.state_dict()))
         return {tag: float(np.mean(each)) for tag, each in losses.items()}
 
     # ---- saving ----
@@ -263,4 +296,6 @@ class Learner:
         if isinstance(optimizer["exp_avg"], dict):
             optimizer = in_order(optimizer, dict(self._network.named_parameters()))
         self._optimizer.load_state_dict(optimizer)
+        if self._replica is not None:
+            self._replica.mark()
         self.end_update()

@@ -36,7 +36,7 @@ class Normalizer(nn.Module):
         self.register_buffer("variance_sum", torch.ones(size))
         self.register_buffer("steps", torch.tensor(1.0, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(size), persistent=False)
-        self.register_load_state_dict_post_hook(lambda *_: self._rescale())
+        self.register_load_state_dict_post_hook(lambda *_: self.rescale())
 
     def forward(self, observations: Tensor) -> Tensor:
         return ((observations - self.mean) * self.scale).clamp(-5.0, 5.0)
@@ -54,9 +54,10 @@ class Normalizer(nn.Module):
         to_old_mean = observations - self.mean
         self.mean += (to_old_mean / self.steps).sum(0)
         self.variance_sum += ((observations - self.mean) * to_old_mean).sum(0)
-        self._rescale()
+        self.rescale()
 
-    def _rescale(self) -> None:
+    def rescale(self) -> None:
+        """Makes `scale` fit the other statistics."""
         if self.scale.device.type == "cpu":
             self._take_in(self.mean.new_empty(0, len(self.mean)))  # nothing new: the same rounding as in an update
         else:

@@ -1,5 +1,6 @@
 """The policy of a behavior: observations of all waiting agents in, their actions out."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,6 +83,28 @@ class Policy:
         if memories is not None:
             columns["memories"] = memories
         return self._act_in_torch(decisions.obs, allowed, columns)
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `repeated` may be called: where the kernels act on a CPU."""
+        return self._fused is not None and self._device.type == "cpu"
+
+    def repeated(self, decisions: DecisionSteps) -> tuple[Acted, Callable[[], float]]:
+        """`act` for agents whose decisions come in the same arrays each time, with nothing forbidden.
+
+        Returns the arrays of the results and a function that acts and returns the entropy, until `act` is called.
+        """
+        assert self._fused is not None
+        generator, deterministic = self._generator, self._deterministic
+        acted, again = self._fused.repeated(decisions.obs, seed=generator.seed, deterministic=deterministic)
+        columns: dict[str, NDArray[Any]] = {"continuous": acted.continuous, "discrete": acted.discrete}
+        columns["log_probs"] = acted.log_probs
+
+        def act() -> float:
+            self._entropy = again(0 if deterministic else generator.next_call())
+            return self._entropy
+
+        return Acted(ActionTuple(acted.continuous_for_player, acted.discrete_for_player), columns, None), act
 
     @torch.inference_mode()
     def _act_in_torch(

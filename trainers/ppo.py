@@ -1,6 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017) as ML-Agents computes it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from trainers.actor_critics import Network
 from trainers.config import Hyperparameters
+from trainers.distributed import Replica
 from trainers.distributions import Actions
 from trainers.general_networks import Inputs
 from trainers.kernels.fused import AdamState, Experience, FusedActorCritic
@@ -137,6 +139,7 @@ def update(
     generator: Philox,
     fused: FusedActorCritic | None = None,
     sequence_length: int = 1,
+    replica: Replica | None = None,
 ) -> dict[str, float]:
     """`num_epoch` passes over the batch in shuffled minibatches of exactly `batch_size`, with a memory of as many
     sequences as have that many steps when each has `sequence_length`.
@@ -144,49 +147,109 @@ def update(
     Steps or sequences that do not fill a minibatch are left out. Changes network and optimizer. With `target_kl` the
     update ends at the first minibatch on which the policy has moved further.
     `fused`: the network's kernels, which then do all of it in one call.
+    `replica`: the network is one of several, and each minibatch is this rank's share of one.
 
-    Returns the mean losses by TensorBoard tag.
+    Returns the mean losses by TensorBoard tag, of this rank's steps.
     """
     size = max(1, settings.batch_size // sequence_length)
-    used = batch.count // size * size
-    if used == 0:
+    minibatches = batch.count // size
+    if replica is not None:
+        size, minibatches = replica.share.rows, replica.share.minibatches
+    if minibatches == 0:
         return {}
-    orders = [generator.order(batch.count)[:used].to(batch.target.advantages.device) for _ in range(settings.num_epoch)]
+    device = batch.target.advantages.device
+    orders = [
+        generator.order(batch.count)[: minibatches * size].to(device) if size else None
+        for _ in range(settings.num_epoch)
+    ]
     if fused is not None:
-        target = batch.target
-        policy, value = fused.update(
-            Experience(batch.inputs, *target.actions, *target[1:]),
-            optimizer.adam_state(),
-            torch.cat(orders),
-            batch_size=size,
-            learning_rate=schedules.learning_rate,
-            epsilon=schedules.epsilon,
-            beta=schedules.beta,
-            value_clipping=settings.value_clipping,
-        )
-        optimizer.count(len(policy))
-        return _mean_losses(policy, value)
+        return _fused_update(fused, optimizer, batch, orders, size, minibatches, settings, schedules, replica)
     policy_losses: list[Tensor] = []
     value_losses: list[Tensor] = []
     for order in orders:
-        for chosen in order.split(size):
-            minibatch = batch.take(chosen)
-            heads, tape = network.forward_with_tape(minibatch.inputs, minibatch.lengths)
-            losses = losses_and_gradients(
-                heads,
-                minibatch.target,
+        for chosen in [None] * minibatches if order is None else order.split(size):
+            kl = 0.0
+            if chosen is not None:
+                minibatch = batch.take(chosen)
+                heads, tape = network.forward_with_tape(minibatch.inputs, minibatch.lengths)
+                losses = losses_and_gradients(
+                    heads,
+                    minibatch.target,
+                    epsilon=schedules.epsilon,
+                    beta=schedules.beta,
+                    value_clipping=settings.value_clipping,
+                    joint_ratio=settings.joint_ratio,
+                )
+                if settings.target_kl is not None:
+                    kl = approximate_kl(losses.log_ratio)
+            if settings.target_kl is not None:
+                kl = kl if replica is None else replica.mean(kl)
+                if kl > settings.target_kl:
+                    return _mean_losses(policy_losses, value_losses)
+            if chosen is not None:
+                network.backward(tape, losses.gradients)
+                policy_losses.append(losses.policy)
+                value_losses.append(losses.value)
+            _step(optimizer, schedules.learning_rate, settings.max_grad_norm, replica)
+        _end_epoch(optimizer, replica)
+    return _mean_losses(policy_losses, value_losses)
+
+
+def _fused_update(
+    fused: FusedActorCritic,
+    optimizer: Optimizer,
+    batch: Batch,
+    orders: list[Tensor | None],
+    size: int,
+    minibatches: int,
+    settings: Hyperparameters,
+    schedules: Schedules,
+    replica: Replica | None,
+) -> dict[str, float]:
+    """All of it in one call; with a replica, in one for each minibatch or for each epoch."""
+    step: dict[str, Any] = {}
+    if replica is not None and replica.by_gradients:
+        step["step"] = lambda: _step(optimizer, schedules.learning_rate, None, replica)
+    target = batch.target
+    policy_losses: list[Tensor] = []
+    value_losses: list[Tensor] = []
+    for order in orders if replica is not None else [torch.cat([one for one in orders if one is not None])]:
+        if order is None:  # nothing to learn from here, but the others need this rank to average
+            for _ in range(minibatches):
+                _step(optimizer, schedules.learning_rate, None, replica)
+        else:
+            policy, value = fused.update(
+                Experience(batch.inputs, *target.actions, *target[1:]),
+                optimizer.adam_state(),
+                order,
+                batch_size=size,
+                learning_rate=schedules.learning_rate,
                 epsilon=schedules.epsilon,
                 beta=schedules.beta,
                 value_clipping=settings.value_clipping,
-                joint_ratio=settings.joint_ratio,
+                **step,
             )
-            if settings.target_kl is not None and approximate_kl(losses.log_ratio) > settings.target_kl:
-                return _mean_losses(torch.stack(policy_losses), torch.stack(value_losses)) if policy_losses else {}
-            network.backward(tape, losses.gradients)
-            optimizer.step(schedules.learning_rate, settings.max_grad_norm)
-            policy_losses.append(losses.policy)
-            value_losses.append(losses.value)
-    return _mean_losses(torch.stack(policy_losses), torch.stack(value_losses)) if policy_losses else {}
+            policy_losses.append(policy)
+            value_losses.append(value)
+            if not step:
+                optimizer.count(len(policy))
+        _end_epoch(optimizer, replica)
+    return _mean_losses(policy_losses, value_losses)
+
+
+def _step(optimizer: Optimizer, learning_rate: float, max_grad_norm: float | None, replica: Replica | None) -> None:
+    if replica is not None and not replica.by_gradients and replica.share.rows == 0:
+        optimizer.count(1)  # Adam's count has to agree on all ranks
+        return
+    if replica is not None and replica.by_gradients:
+        replica.average_gradient(optimizer.adam_state().gradient)
+    optimizer.step(learning_rate, max_grad_norm)
+
+
+def _end_epoch(optimizer: Optimizer, replica: Replica | None) -> None:
+    if replica is not None and not replica.by_gradients:
+        adam = optimizer.adam_state()
+        replica.average_weights(optimizer.values, adam.moment, adam.square)
 
 
 def approximate_kl(log_ratio: Tensor) -> float:
@@ -198,6 +261,10 @@ def approximate_kl(log_ratio: Tensor) -> float:
     return float((whole.exp() - 1 - whole).mean())
 
 
-def _mean_losses(policy: Tensor, value: Tensor) -> dict[str, float]:
+def _mean_losses(policy: Sequence[Tensor], value: Sequence[Tensor]) -> dict[str, float]:
+    """Of one or several minibatches each."""
+    if not policy:
+        return {}
     # Without the signs of the policy losses, as ML-Agents shows them.
-    return {"Losses/Policy Loss": float(policy.abs().mean()), "Losses/Value Loss": float(value.mean())}
+    means = [float(torch.cat([one.reshape(-1) for one in each]).mean()) for each in ([p.abs() for p in policy], value)]
+    return {"Losses/Policy Loss": means[0], "Losses/Value Loss": means[1]}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -14,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trainers.run_folder import write_text_whole
+from trainers.charts import Charts
 from trainers.timers import Timers
 
 CUMULATIVE_REWARD = "Environment/Cumulative Reward"
 GROUP_CUMULATIVE_REWARD = "Environment/Group Cumulative Reward"
+Statistics = dict[str, tuple[int, np.ndarray]]  # tag to (one of `Aggregation`, values)
 EPISODE_LENGTH = "Environment/Episode Length"
 HYPERPARAMETERS = "Hyperparameters/text_summary"
 
@@ -83,23 +81,17 @@ class Report:
         resume_step: int = 0,
         timers: Timers | None = None,
         scalars: Path | None = None,
+        writes: bool = True,
     ) -> None:
-        """`scalars`: a CSV file for all scalars as well, a line `step,tag,value` each."""
-        # torch.utils.tensorboard takes a second to import, which only a training should pay.
-        from torch.utils.tensorboard import SummaryWriter
-
+        """`scalars`: a CSV file for all scalars as well, a line `step,tag,value` each. Without `writes` no file is
+        written: of several processes one is enough."""
         self.behavior_name = behavior_name
         self.last_summary: Summary | None = None
         self._timers = timers if timers is not None else Timers()
         self._resume_step = resume_step
         self._last = resume_step, self._timers.seconds  # step and time of the last summary
         self._statistics: dict[str, _Statistic] = {}
-        # The purge takes away the purge step itself, too: the summary of the step that was saved stays.
-        purge_step = resume_step + 1 if resume_step > 0 else None
-        if resume_step > 0:
-            _wait_for_a_later_name(behavior_folder)
-        self._writer = SummaryWriter(str(behavior_folder), purge_step=purge_step)
-        self._scalars = None if scalars is None else ScalarsFile(scalars, resume_step)
+        self._charts = Charts(behavior_folder, resume_step, scalars) if writes else None
 
     def episodes(self, rewards: ArrayLike, lengths: ArrayLike, group_rewards: ArrayLike | None = None) -> None:
         """Count completed episodes.
@@ -132,8 +124,26 @@ class Report:
 
         TensorBoard files texts under `<name>/text_summary`.
         """
-        self._writer.add_text(tag.removesuffix("/text_summary"), text, self._resume_step)
-        self._writer.flush()
+        if self._charts is not None:
+            self._charts.text(self._resume_step, tag.removesuffix("/text_summary"), text)
+            self._charts.flush()
+
+    def film(self, step: int, tag: str, gif: bytes, size: tuple[int, int]) -> None:
+        """Write a GIF whose pictures have that width and height at once, among TensorBoard's images."""
+        if self._charts is not None:
+            self._charts.film(step, tag, gif, size)
+            self._charts.flush()
+
+    def take(self) -> Statistics:
+        """What was gathered since the last call or summary, and is now another's to `put`."""
+        taken = {tag: (int(one.aggregation), one.values()) for tag, one in self._statistics.items()}
+        self._statistics.clear()
+        return taken
+
+    def put(self, statistics: Statistics) -> None:
+        """What `take` gave, here or in another process."""
+        for tag, (aggregation, values) in statistics.items():
+            self._add(tag, values, Aggregation(aggregation))
 
     def write(self, step: int, is_training: bool) -> Summary:
         """Write what was gathered since the last call as events of `step` (agent decisions), and start anew.
@@ -147,30 +157,26 @@ class Report:
         self._last = step, seconds
         for phase, share in self._timers.shares().items():
             self.add(f"Performance/Share of {phase.capitalize()}", share)
-        for tag, statistic in self._statistics.items():
+        for tag, statistic in self._statistics.items() if self._charts is not None else ():
             values = statistic.values()
-            self._writer.add_scalar(tag, statistic.scalar(), step)
-            if self._scalars is not None:
-                self._scalars.add(step, tag, statistic.scalar())
+            self._charts.scalar(step, tag, statistic.scalar())
             if statistic.aggregation is Aggregation.HISTOGRAM:
                 finite = values[np.isfinite(values)]  # NaN and infinity fit no histogram; the scalar shows them
                 if finite.size:
-                    self._writer.add_histogram(tag + "_hist", finite, step)
+                    self._charts.histogram(step, tag + "_hist", finite)
             gauge = f"{self.behavior_name}.{tag}".replace("/", ".").replace(" ", "")
             self._timers.gauge(gauge + ".mean", float(values.mean()))
             self._timers.gauge(gauge + ".sum", float(values.sum()))
-        self._writer.flush()
-        if self._scalars is not None:
-            self._scalars.flush()
+        if self._charts is not None:
+            self._charts.flush()
         self.last_summary = self._summary(step, is_training)
         self._statistics.clear()
         return self.last_summary
 
     def close(self) -> None:
         """Write what is still on its way and close the files."""
-        self._writer.close()
-        if self._scalars is not None:
-            self._scalars.close()
+        if self._charts is not None:
+            self._charts.close()
 
     def _add(self, tag: str, values: ArrayLike, aggregation: Aggregation) -> None:
         # A copy, since the caller may reuse its buffer before the summary.
@@ -195,43 +201,6 @@ class Report:
             seconds_elapsed=self._timers.seconds,
             is_training=is_training,
         )
-
-
-class ScalarsFile:
-    """A CSV file of `step,tag,value`, for whoever has no reader of TensorBoard's files."""
-
-    _HEADER = ("step", "tag", "value")
-
-    def __init__(self, path: Path, resume_step: int) -> None:
-        """Goes on with the lines there are up to `resume_step`; those beyond are not part of this run any more."""
-        kept = []
-        if resume_step > 0 and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= resume_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([self._HEADER, *kept])
-        write_text_whole(path, lines.getvalue())
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-
-    def add(self, step: int, tag: str, value: float) -> None:
-        self._writer.writerow((step, tag, f"{value:.9g}"))
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _wait_for_a_later_name(behavior_folder: Path) -> None:
-    """Wait until the next event file will be sorted behind those there are: their names start with whole seconds.
-
-    TensorBoard reads the files of a folder in the order of their names, and what resumes must come last.
-    """
-    while any(behavior_folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
-        time.sleep(0.05)
 
 
 def hyperparameters_markdown(settings: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ gathers enough for an update. All agents at once, no loop over them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +141,22 @@ class OpenTrajectories:
             if stored.shape[2]:
                 loops.scatter(columns[name], slots, at, stored)
 
+    def quietly(
+        self, slots: Integers, decisions: DecisionSteps, columns: dict[str, NDArray[Any]]
+    ) -> tuple[int, Callable[[bool], bool]]:
+        """`store` and the reward of `continue_decisions` in one, for agents that step together with nothing else.
+
+        The values are those that the arrays of `decisions` (of one observation) and `columns` hold at each call.
+        Returns how many steps there is room for, and a function: it notes what the agents saw and did; called with
+        True, also what they got for their last step. It returns whether all that is finite.
+        """
+        note, lengths = loops.step_quietly, self._counts[slots, loops.LENGTH]
+        stored, allowed = self._columns, self._columns.get("allowed", _NOTHING)
+        fixed = (slots, self._counts, self._sums, self._rewards, decisions.obs[0], self._observations[0])
+        for name in ("continuous", "discrete", "log_probs"):
+            fixed += columns[name], stored[name]
+        return self._capacity - int(lengths.max()), lambda finish: note(finish, decisions.reward, *fixed, allowed)
+
     def memories(self, slots: Integers) -> Floats:
         """What the agents remember of their episodes [agents, memory_size], 0 at the beginning of one."""
         return self._memories[slots]
@@ -155,6 +172,13 @@ class OpenTrajectories:
         slots = self._key_slots[leaving]
         self._free_slots(leaving)
         return slots
+
+    @property
+    def open(self) -> tuple[int, int]:
+        """How many agents are in an episode, and how many steps of it are in their trajectories."""
+        counts = self._counts[self._key_slots[:-1]]
+        in_episode = (counts[:, loops.PENDING] != 0) | (counts[:, loops.EPISODE_LENGTH] != 0)
+        return int(in_episode.sum()), int(counts[:, loops.LENGTH].sum())
 
     def state(self) -> dict[str, Any]:
         """Everything, to be continued by `load_state`."""
@@ -272,6 +296,7 @@ class OpenTrajectories:
         self._capacity = capacity
 
 
+_NOTHING = np.zeros((0, 0, 0), np.bool_)
 _STATE_ARRAYS = ("keys", "key_slots", "rewards", "counts", "sums", "memories")
 
 

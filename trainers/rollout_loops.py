@@ -115,6 +115,49 @@ def act(slots: Integers, counts: Integers, at: Integers) -> int:
 
 
 @compiled
+def step_quietly(
+    finish: bool,
+    rewards: Floats,
+    slots: Integers,
+    counts: Integers,
+    sums: NDArray[np.float64],
+    stored_rewards: Floats,
+    observations: Floats,
+    stored_observations: Floats,
+    continuous: Floats,
+    stored_continuous: Floats,
+    discrete: Integers,
+    stored_discrete: Integers,
+    log_probs: Floats,
+    stored_log_probs: Floats,
+    stored_allowed: NDArray[np.bool_],
+) -> bool:
+    """Notes what the agents of `slots` [agents] saw and did, all of it allowed; with `finish`, first the `rewards` of
+    their last steps. Returns whether what they saw and got are finite numbers.
+    """
+    finite = True
+    for i in range(len(slots)):
+        slot = slots[i]
+        if finish:
+            finite &= math.isfinite(rewards[i])
+            _finish_step(slot, rewards[i], np.float32(0.0), counts, sums, stored_rewards)
+        at = counts[slot, LENGTH]
+        counts[slot, PENDING] = 1
+        for k in range(observations.shape[1]):
+            finite &= math.isfinite(observations[i, k])
+            stored_observations[slot, at, k] = observations[i, k]
+        for k in range(continuous.shape[1]):
+            stored_continuous[slot, at, k] = continuous[i, k]
+        for k in range(discrete.shape[1]):
+            stored_discrete[slot, at, k] = discrete[i, k]
+        for k in range(log_probs.shape[1]):
+            stored_log_probs[slot, at, k] = log_probs[i, k]
+        for k in range(stored_allowed.shape[2]):
+            stored_allowed[slot, at, k] = True
+    return finite
+
+
+@compiled
 def scatter(values: NDArray[Any], slots: Integers, at: Integers, stored: NDArray[Any]) -> None:
     """Writes row i of `values` [agents, size] to `stored` at slots[i], at[i]."""
     for i in range(len(slots)):

@@ -2,27 +2,31 @@
 
 import copy
 import functools
-import json
-import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from mlagents_envs.base_env import BehaviorSpec
 
 from bridge import API_VERSION
 from bridge.exceptions import UnityCommunicatorStoppedException, UnityException
 from bridge.fleet import Fleet, FleetSteps
 from bridge.in_process import InProcessEnvironment
 from bridge.side_channels import EnvironmentParametersChannel, StatsSideChannel
+from trainers import torchrun
 from trainers.behavior_trainer import BehaviorTrainer
-from trainers.checkpoint import CheckpointKeeper, RunFolder, load_initial_state, load_state, write_text_whole
+from trainers.checkpoint import RunFolder, write_text_whole
 from trainers.config import RunConfig
-from trainers.console import BehaviorProgress, Console, Progress
+from trainers.console import Console
+from trainers.distributed import Ranks
 from trainers.environment_parameters import EnvironmentParameterManager
 from trainers.errors import UsageError
 from trainers.interrupts import Interrupts
-from trainers.report import Report, hyperparameters_markdown
-from trainers.resume import initial_weights, is_new, restore_parameters, restored_worlds
-from trainers.tensors import to_tensors
+from trainers.launch import note_attempt
+from trainers.meetings import Meetings
+from trainers.resume import load_behavior, restore_parameters, restored_worlds
+from trainers.run_report import last_line, open_report, progress, write_timers
+from trainers.saving import Saver
 from trainers.timers import Timers
 
 
@@ -42,8 +46,15 @@ class Run:
         parameters: list[EnvironmentParametersChannel],
         stop_at_reward: float | None = None,
         profile: bool = False,
+        ranks: Ranks | None = None,
+        source: int = 0,
+        first: Mapping[str, FleetSteps] | None = None,
+        films: Callable[[Mapping[str, BehaviorTrainer]], None] | None = None,
     ) -> None:
         """`statistics` and `parameters`: the channel of each player. `profile`: note every phase of every step.
+        `ranks`: this is one process of several, each with players of its own; `source`: whose checkpoints they go on
+        from. `first`: what `first_steps` gave; None: the players have yet to be reset. `films`: called after each
+        checkpoint.
 
         Raises UsageError for a curriculum that waits for a behavior without settings.
         """
@@ -66,9 +77,14 @@ class Run:
         self._timers = Timers(traced=profile)
         self._timers.metadata["communication_protocol_version"] = API_VERSION
         self._trainers: dict[str, BehaviorTrainer] = {}
-        self._keepers: dict[str, CheckpointKeeper] = {}
-        self._next_checkpoint: dict[str, int] = {}
+        self._saver = Saver(folder, self._parameters, self._timers)
         self._interrupts = Interrupts()
+        self._meetings = None if ranks is None else Meetings(ranks)
+        self._writes = ranks is None or ranks.first
+        self._source = source
+        self._first, self._films = first, films
+        self._loads = ranks is None or ranks.rank == source
+        self._apart = True  # whether no other rank waits for this one to do the same as it does
         self._begun = False
         self._steps_at_start = 0
 
@@ -91,6 +107,10 @@ class Run:
                 self._console.info(f"What was learnt so far is saved in {self._folder.path}; --resume goes on from it.")
             self._write_timers()
             raise
+        if self._meetings is not None and not self._finished():
+            if not self._begun or not self._apart:
+                raise KeyboardInterrupt
+            self._meet(leaving=True)  # the others learn of it, and end as well
         self._save_all(final=True)
         self._write_timers()
         self._report_end()
@@ -102,12 +122,8 @@ class Run:
         slots = self._process(steps)
         while not self._finished():
             with self._timers.phase("act"):
-                teams = len({_short(name) for name in steps}) < len(steps)
-                for name, batch in steps.items():
-                    if len(batch.decisions):
-                        actions = self._trainer_of(name).act(slots[name], batch.decisions)
-                        # A trainer that acts for another team as well writes over what it gave for the first.
-                        self._fleet.set_actions(name, copy.deepcopy(actions) if teams else actions)
+                if not self._act_quietly(steps, slots):
+                    self._act(steps, slots)
             with self._timers.phase("environment"), self._timers.phase("send"):
                 self._fleet.send_step()
             # The players simulate now: time for what the next action does not need.
@@ -115,10 +131,20 @@ class Run:
                 with self._timers.phase("take in"):
                     for trainer in self._trainers.values():
                         trainer.take_in()
-                self._report()
+                if self._meetings is None:
+                    self._report()
             with self._timers.phase("environment"), self._timers.phase("receive"):
                 steps = self._fleet.receive()
             slots = self._process(steps)
+            if self._meetings is not None:
+                leaving = self._interrupts.requested
+                if not self._meetings.due(self._trainers, leaving=leaving):
+                    continue
+                self._apart = False
+                with self._timers.phase("meet"):
+                    self._meet(leaving=leaving)
+                if self._meetings.stopping:
+                    break
             if self._training and self._parameters.active and self._next_lessons():
                 steps = self._fleet.reset()
                 slots = self._process(steps)
@@ -126,7 +152,44 @@ class Run:
                 if trainer.ready:
                     with self._timers.phase("update"):
                         trainer.update()
-            self._save_due()
+            if self._training and self._saver.due(self._trainers):
+                self._save_all(final=False)
+            self._apart = True
+
+    def _act(self, steps: dict[str, FleetSteps], slots: dict[str, Any]) -> None:
+        teams = len({_short(name) for name in steps}) < len(steps)
+        for name, batch in steps.items():
+            if len(batch.decisions):
+                actions = self._trainer_of(name).act(slots[name], batch.decisions)
+                # A trainer that acts for another team as well writes over what it gave for the first.
+                self._fleet.set_actions(name, copy.deepcopy(actions) if teams else actions)
+
+    def _act_quietly(self, steps: dict[str, FleetSteps], slots: dict[str, Any]) -> bool:
+        """Where the only world is in this process: as many steps as nothing ends in; False if that is none."""
+        environment = self._fleet.environments[0]
+        if len(self._fleet.environments) > 1 or not isinstance(environment, InProcessEnvironment) or len(steps) > 1:
+            return False
+        ((name, batch),) = steps.items()
+        decisions = batch.decisions
+        return len(decisions) > 0 and self._trainer_of(name).act_quietly(environment, slots[name], decisions)
+
+    def _meet(self, *, leaving: bool) -> None:
+        """Agrees with the other ranks on everything that the rest of the loop decides by."""
+        assert self._meetings is not None
+        self._tell_statistics()
+        self._know(self._meetings.meet(self._trainers, self._fleet.behavior_specs, leaving=leaving))
+        self._report()
+
+    def _know(self, specs: Mapping[str, BehaviorSpec]) -> None:
+        """Makes the trainers of behaviors that some rank has met, with the same networks on all ranks."""
+        assert self._meetings is not None
+        for full_name, spec in specs.items():
+            self._load_behavior(full_name, spec)
+            trainer = self._trainers[_short(full_name)]
+            if self._meetings.know(trainer, self._source):
+                self._count_from(trainer)
+                if self._begun:
+                    self._open_report(trainer.name)
 
     def _process(self, steps: dict[str, FleetSteps]) -> dict[str, Any]:
         with self._timers.phase("process"):
@@ -165,7 +228,7 @@ class Run:
             self._parameters.send(channel)
 
     def _finished(self) -> bool:
-        if self._interrupts.requested:
+        if self._interrupts.requested if self._meetings is None else self._meetings.stopping:
             return True
         if not self._trainers or not self._training:
             return False
@@ -182,175 +245,149 @@ class Run:
 
     def _begin(self) -> dict[str, FleetSteps]:
         """The first steps. All that may be refused is loaded and checked before the run's first file is written."""
-        if self._resume:
+        if self._resume and self._loads:
             restore_parameters(self._parameters, self._folder)
-        self._send_parameters()
+        if self._meetings is not None:
+            state = self._meetings.ranks.from_rank(self._source, self._parameters.state())
+            if not self._loads:
+                self._parameters.load_state(state)
         steps = None
-        if self._resume and self._training:
+        if self._first is None:
+            self._send_parameters()
+        if self._resume and self._training and self._meetings is None:
             steps = restored_worlds(self._fleet, self._folder, self._console)
         restored = steps is not None
         if steps is None:
-            steps = self._fleet.reset()
-        for full_name in self._fleet.behavior_specs:
+            steps = self._fleet.reset() if self._first is None else dict(self._first)
+        if self._meetings is not None:
+            specs = {name: spec for name, spec in self._fleet.behavior_specs.items() if name in steps}
+            self._know(self._meetings.meet(self._trainers, specs, leaving=False))
+        for full_name in self._fleet.behavior_specs if self._meetings is None else ():
             # A behavior that waits for its next decision belongs to the restored worlds as well.
             if full_name in steps or (restored and self._folder.checkpoint(_short(full_name)).is_file()):
                 self._load_behavior(full_name, with_open_trajectories=restored)
-        self._folder.create()
-        if self._training:
-            write_text_whole(self._folder.configuration, self._config.to_yaml())
-        self._begun = True
-        for name in self._trainers:
-            self._open_report(name)
+        if self._writes:
+            self._folder.create()
+            if self._meetings is not None:
+                note_attempt(self._folder)
+        try:
+            if self._training and self._writes:
+                write_text_whole(self._folder.configuration, self._config.to_yaml())
+            self._begun = True
+            for name in self._trainers:
+                self._open_report(name)
+        except OSError as error:
+            raise self._folder.cannot_be_written(error) from error
         return steps
 
     def _trainer_of(self, full_name: str) -> BehaviorTrainer:
         name = _short(full_name)
         if name not in self._trainers:
             self._load_behavior(full_name)
-            self._open_report(name)
+            if self._meetings is None:
+                self._open_report(name)
         return self._trainers[name]
 
-    def _load_behavior(self, full_name: str, *, with_open_trajectories: bool = False) -> None:
-        """Makes the trainer of a behavior that is new to this run, and loads what there is for it. Writes nothing."""
+    def _load_behavior(
+        self, full_name: str, spec: BehaviorSpec | None = None, *, with_open_trajectories: bool = False
+    ) -> None:
+        """Makes the trainer of a behavior that is new to this run, and loads what there is for it. Writes nothing.
+
+        `spec`: where another rank's players have it, and perhaps not those here.
+        """
         name = _short(full_name)
         if name in self._trainers:
             return
         settings = self._config.settings_for(name)
         trainer = BehaviorTrainer(
             name,
-            self._fleet.behavior_specs[full_name],
+            self._fleet.behavior_specs[full_name] if spec is None else spec,
             settings,
             seed=self._seed,
             device=self._device,
             training=self._training,
             backend=self._config.torch_settings.backend,
-            threads=self._config.torch_settings.threads or min(os.cpu_count() or 1, 2),
+            threads=self._config.torch_settings.threads or torchrun.cores(2),
+            ranks=None if self._meetings is None else self._meetings.ranks,
+            averaging=self._config.torch_settings.averaging,
         )
-        keeper = CheckpointKeeper(self._folder, name, settings.keep_checkpoints)
-        self._console.info(f"Connected new brain: {full_name}")
+        keeper = self._saver.keeper(name, settings.keep_checkpoints)
+        if self._first is None or full_name not in self._first:
+            self._console.info(f"Connected new brain: {full_name}")
         others = [_short(each) for each in self._fleet.behavior_specs if _short(each) != name]
-        if self._resume and not is_new(name, others, self._folder):
-            source = keeper.latest()
-            trainer.load_state(load_state(source), source, with_open_trajectories=with_open_trajectories)
-            self._console.info(f"Resuming '{name}' from step {trainer.step} ({source}).")
-            if trainer.finished:
-                self._console.warning(
-                    f"'{name}' has had its max_steps ({settings.max_steps}); raise max_steps to train it further."
-                )
-        elif self._resume:
-            self._console.warning(f"The resumed run has no checkpoint of '{name}', which therefore starts anew.")
-        elif (initial := initial_weights(name, settings, self._folder, self._initialize_from)) is not None:
-            trainer.load_weights(load_initial_state(initial), initial)
-            self._console.info(f"Initialised '{name}' from {initial}.")
+        if self._loads:
+            load_behavior(
+                trainer,
+                keeper,
+                others,
+                self._console,
+                resume=self._resume,
+                initialize_from=self._initialize_from,
+                with_open_trajectories=with_open_trajectories,
+            )
         self._console.debug(f"Hyperparameters for behavior name {name}:\n{settings.model_dump()}")
         trainer.gauges = _lesson_numbers(self._parameters)
         trainer.on_episodes = functools.partial(self._parameters.episodes, name)
         self._trainers[name] = trainer
-        self._keepers[name] = keeper
-        self._next_checkpoint[name] = trainer.step - trainer.step % settings.checkpoint_interval
-        self._next_checkpoint[name] += settings.checkpoint_interval
+        if self._meetings is None:
+            self._count_from(trainer)
+
+    def _count_from(self, trainer: BehaviorTrainer) -> None:
+        self._saver.count_from(trainer)
         self._steps_at_start += trainer.step
 
     def _open_report(self, name: str) -> None:
-        trainer = self._trainers[name]
-        trainer.report = Report(
-            self._folder.behavior(name),
-            name,
-            resume_step=trainer.step if self._resume else 0,
-            timers=self._timers,
-            scalars=self._folder.scalars(name),
-        )
-        trainer.report.text("Hyperparameters/text_summary", hyperparameters_markdown(trainer.settings.model_dump()))
+        open_report(self._trainers[name], self._folder, self._timers, resumed=self._resume, writes=self._writes)
 
     # ---- reporting and saving ----
 
-    def _report(self) -> None:
+    def _tell_statistics(self) -> None:
         for channel in self._statistics:
             statistics = channel.get_and_reset_stats()
             if statistics:
                 for trainer in self._trainers.values():
                     if trainer.report is not None:
                         trainer.report.player_statistics(statistics)
+
+    def _report(self) -> None:
+        if self._meetings is None:
+            self._tell_statistics()
         for trainer in self._trainers.values():
             summary = trainer.summary_if_due()
             if summary is not None:
                 self._console.summary(summary)
         if self._console.progress_due():
-            seconds = self._timers.seconds
-            done = sum(trainer.step for trainer in self._trainers.values()) - self._steps_at_start
-            self._console.progress(
-                Progress(
-                    {name: _progress_of(trainer) for name, trainer in self._trainers.items()},
-                    agent_steps_per_second=done / seconds,
-                    seconds=seconds,
-                    players=len(self._fleet.environments),
-                    phase_shares=self._timers.shares(),
-                )
-            )
-
-    def _save_due(self) -> None:
-        if not self._training:
-            return
-        due = [name for name, trainer in self._trainers.items() if trainer.step >= self._next_checkpoint[name]]
-        if not due:
-            return
-        # All behaviors together: their checkpoints belong to one moment of the world.
-        self._save_all(final=False)
-        for name in due:
-            interval = self._config.settings_for(name).checkpoint_interval
-            self._next_checkpoint[name] = self._trainers[name].step // interval * interval + interval
+            players = len(self._fleet.environments)
+            self._console.progress(progress(self._trainers, self._timers, self._steps_at_start, players))
 
     def _save_all(self, *, final: bool, with_worlds: bool = True) -> bool:
         """Writes a checkpoint and an ONNX model of every behavior; False when there is nothing to save."""
-        if not self._begun or not self._training:
+        if not self._begun or not self._training or not self._writes:
             return False
         if not final and not any(trainer.step for trainer in self._trainers.values()):
             return False
-        with self._timers.phase("save"):
-            worlds = self._world_states() if with_worlds else None
-            moment = sum(trainer.step for trainer in self._trainers.values())
-            for name, trainer in self._trainers.items():
-                state = trainer.state(with_open_trajectories=worlds is not None)
-                state |= {"worlds": worlds, "moment": moment, "environment_parameters": self._parameters.state()}
-                keeper = self._keepers[name]
-                write = keeper.finish if final else keeper.save
-                write(trainer.step, state, trainer.export, trainer.recent_reward)
-                if (best := trainer.take_best()) is not None:
-                    export = functools.partial(trainer.export_best, best)
-                    keeper.save_best(best.step, best.state, export, best.reward)
-        return True
-
-    def _world_states(self) -> list[dict[str, Any]] | None:
-        worlds = [
-            to_tensors(environment.state())
-            for environment in self._fleet.environments
-            if isinstance(environment, InProcessEnvironment)
-        ]
-        return worlds or None
+        if not final and self._meetings is None:
+            self._report()  # what is due at this step: a run that is resumed from here would never write it
+        # One of several processes saves no worlds: those of the others would be missing.
+        fleet = self._fleet if with_worlds and self._meetings is None else None
+        saved = self._saver.save(self._trainers, fleet, final=final)
+        if self._films is not None:
+            self._films(self._trainers)
+        return saved
 
     def _report_end(self) -> None:
         for trainer in self._trainers.values():
             trainer.take_in()
-        self._report()
-        for name, trainer in self._trainers.items():
-            if not self._training:
-                if trainer.episodes:
-                    mean = trainer.reward_sum / trainer.episodes
-                    self._console.info(f"{name}. Episodes: {trainer.episodes}. Mean Reward: {mean:.3f}. Not Training.")
-                else:
-                    self._console.info(f"{name}. No episode was completed. Not Training.")
-            else:
-                self._console.info(f"Exported {self._folder.model(name)}")
+        if self._meetings is None:
+            self._report()
+        for trainer in self._trainers.values():
+            self._console.info(last_line(trainer, self._folder))
             if trainer.report is not None:
                 trainer.report.close()
 
     def _write_timers(self) -> None:
-        if not self._begun:
-            return
-        write_text_whole(self._folder.timers, json.dumps(self._timers.to_dict(), indent=2))
-        if self._timers.traced:
-            write_text_whole(self._folder.trace, json.dumps(self._timers.trace()))
-            self._console.info(f"Where each step's time went: {self._folder.trace}, for ui.perfetto.dev or speedscope")
+        if self._begun and self._writes:
+            write_timers(self._folder, self._timers, self._console)
 
 
 def _short(full_name: str) -> str:
@@ -360,13 +397,3 @@ def _short(full_name: str) -> str:
 
 def _lesson_numbers(parameters: EnvironmentParameterManager) -> dict[str, float]:
     return {f"Environment/Lesson Number/{name}": number for name, number in parameters.lessons.items()}
-
-
-def _progress_of(trainer: BehaviorTrainer) -> BehaviorProgress:
-    summary = trainer.last_summary
-    return BehaviorProgress(
-        trainer.step,
-        trainer.settings.max_steps,
-        None if summary is None else summary.mean_reward,
-        None if summary is None else summary.std_reward,
-    )

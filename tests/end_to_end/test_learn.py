@@ -237,6 +237,7 @@ def test_help_names_every_flag_with_its_default(learn: Callable[..., Any]) -> No
         "--num-envs N": config.env_settings.num_envs,
         "--num-areas N": config.env_settings.num_areas,
         "--base-port PORT": config.env_settings.base_port,
+        "--listen ADDRESS": None,
         "--timeout-wait SECONDS": config.env_settings.timeout_wait,
         "--max-lifetime-restarts N": config.env_settings.max_lifetime_restarts,
         "--restarts-rate-limit-n N": config.env_settings.restarts_rate_limit_n,
@@ -254,7 +255,9 @@ def test_help_names_every_flag_with_its_default(learn: Callable[..., Any]) -> No
         "--set KEY=VALUE": None,
         "--dry-run": False,
         "--in-process": False,
+        "--film": False,
         "--profile": False,
+        "--workers N": 1,
         "--stop-at-reward R": None,
         "--env-args ...": None,
     }

@@ -25,6 +25,7 @@ from bridge.in_process import InProcessEnvironment
 from bridge.side_channels import EnvironmentParametersChannel, StatsSideChannel
 from trainers.config import RunConfig
 from trainers.console import Console
+from trainers.first_steps import first_steps
 from trainers.run import Run
 from trainers.run_folder import RunFolder
 
@@ -177,7 +178,8 @@ class Trained:
 def train(tmp_path: Path) -> Callable[..., Trained]:
     """`train(make_world, settings, ...)`: a whole run in this process, of one or several worlds.
 
-    `settings`: of the behavior Toy, or with `behaviors` of each. Everything else goes into checkpoint_settings.
+    `settings`: of the behavior Toy, or with `behaviors` of each. `seen_first`: as `mlbridge learn` starts a run, whose
+    first agents come before PyTorch is there. Everything else goes into checkpoint_settings.
     """
 
     def run(
@@ -191,6 +193,7 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
         stop_at_reward: float | None = None,
         statistics: StatsSideChannel | None = None,
         environment_parameters: Mapping[str, Any] | None = None,
+        seen_first: bool = False,
         **checkpoint_settings: Any,
     ) -> Trained:
         config = RunConfig.model_validate(
@@ -214,16 +217,18 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
                 for index, channel in enumerate(channels)
             ]
         )
+        console = Console(debug=False, stream=stream)
         Run(
             config,
             fleet,
             folder,
-            Console(debug=False, stream=stream),
+            console,
             seed=seed,
             device=torch.device("cpu"),
             statistics=[statistics] if statistics is not None else [],
             parameters=channels,
             stop_at_reward=stop_at_reward,
+            first=first_steps(config, fleet, channels, console) if seen_first else None,
         )()
         return Trained(folder, stream.getvalue())
 

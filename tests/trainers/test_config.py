@@ -74,6 +74,7 @@ def test_without_a_file_every_behavior_has_the_defaults_of_ml_agents() -> None:
         "restarts_rate_limit_n": 1,
         "restarts_rate_limit_period_s": 60,
         "lockstep": False,
+        "listen": None,
     }
     assert config.engine_settings.model_dump() == {
         "width": 84,

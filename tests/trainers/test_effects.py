@@ -20,6 +20,7 @@ BEHAVIOR, RUN, PLAYERS, PARAMETERS = (
 )
 GIVEN = f"{PLAYERS}::test_a_player_gets_what_is_set_for_it"
 LIVES = f"{PLAYERS}::test_a_player_has_so_many_lives"
+LISTEN = f"{PLAYERS}::test_listen_opens_the_ports_to_other_machines_and_says_so"
 PERIOD = f"{PLAYERS}::test_restarts_count_for_their_period"
 SCHEDULES = f"{BEHAVIOR}::test_tensorboard_shows_the_schedules"
 UPDATE = f"{BEHAVIOR}::test_an_update_has_its_epochs_and_minibatches"
@@ -56,6 +57,7 @@ EFFECTS = {
     "--inference": INFERENCE,
     "--initialize-from": FROM,
     "--load": f"{RUN}::test_a_run_is_resumed_by_a_flag",
+    "--listen": LISTEN,
     "--max-lifetime-restarts": LIVES,
     "--no-graphics": NO_GRAPHICS,
     "--no-graphics-monitor": GIVEN,
@@ -72,6 +74,8 @@ EFFECTS = {
     "--seed": SEED,
     "--set": f"{RUN}::test_set_wins_over_the_file_and_the_flags",
     "--profile": f"{RUN}::test_profile_writes_where_each_steps_time_went",
+    "--workers": "end_to_end/test_learn_workers.py::test_workers_train_one_policy_together",
+    "--film": "trainers/test_films.py::test_every_checkpoint_has_a_film_in_tensorboard",
     "--stop-at-reward": f"{RUN}::test_stop_at_reward_ends_the_run",
     "--target-frame-rate": GIVEN,
     "--tensorflow": DEPRECATED,
@@ -147,6 +151,7 @@ EFFECTS = {
     "env_settings.env_path": TIMEOUT,
     "env_settings.max_lifetime_restarts": ("trainers/test_restarts.py::test_minus_one_is_no_limit_and_none_is_none"),
     "env_settings.num_areas": GIVEN,
+    "env_settings.listen": LISTEN,
     "env_settings.lockstep": "end_to_end/test_learn.py::test_players_in_lockstep_make_a_run_that_repeats_itself",
     "env_settings.num_envs": GIVEN,
     "env_settings.restarts_rate_limit_n": LIVES,
@@ -193,6 +198,7 @@ EFFECTS = {
     "checkpoint_settings.resume": f"{RUN}::test_a_run_is_resumed",
     "checkpoint_settings.run_id": FOLDER,
     "checkpoint_settings.train_model": f"{RUN}::test_train_model_has_no_effect",
+    "torch_settings.averaging": "trainers/test_distributed.py::test_ranks_stay_the_same_whatever_each_has",
     "torch_settings.backend": f"{RUN}::test_the_backend_that_is_asked_for_is_insisted_on",
     "torch_settings.device": DEVICE,
     "torch_settings.threads": f"{RUN}::test_threads_are_those_of_torch_and_of_the_kernels",

@@ -5,6 +5,7 @@ Each is asked for by a flag and by a key, and seen by the player, a program that
 
 import json
 import logging
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -191,3 +192,18 @@ def test_restarts_count_for_their_period(play: Callable[..., Any], capsys: pytes
     assert code == 2
     assert Path("lives-7").read_text() == "xxx"
     assert "Player 0 is not started again: it has had its 2 restarts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["flags", "keys"])
+def test_listen_opens_the_ports_to_other_machines_and_says_so(
+    play: Callable[..., Any], how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = (
+        r"Listening on 0\.0\.0\.0:(\d+), which other machines can reach\. .* anyone who reaches this port can feed"
+    )
+    code, (given,) = play(how)
+    assert code == 0
+    assert not re.search(warning, " ".join(capsys.readouterr().out.split()))
+    code, (given,) = play(how, env_settings={"listen": "0.0.0.0"}, checkpoint_settings={"force": True})
+    assert code == 0
+    assert re.search(warning, " ".join(capsys.readouterr().out.split()))[1] == str(given["port"])

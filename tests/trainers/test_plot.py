@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from trainers.commands import plot
+from trainers.curves import smooth, together
 from trainers.errors import UsageError
 from trainers.report import Report
 
@@ -167,3 +168,52 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, write_run, mlbridge_plo
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"pip install 'mlagents-bridge\[plot\]'"):
         mlbridge_plot(tmp_path)
+
+
+# ---- seeds and smoothing ----
+
+
+def test_seeds_are_one_curve_of_medians_from_the_lowest_to_the_highest():
+    steps = np.array([0, 10, 20])
+    curves = [(steps, np.array([0.0, 1.0, 2.0])), (steps, np.array([4.0, 5.0, 9.0]))]
+    curves.append((np.array([0, 20, 40]), np.array([1.0, 3.0, 7.0])))  # at 10 it is between its points, at 2
+    (shared, medians), low, high = together(curves)
+    assert shared.tolist() == [0, 10, 20]  # the others do not reach 40
+    assert (medians.tolist(), low.tolist(), high.tolist()) == ([1, 2, 3], [0, 1, 2], [4, 5, 9])
+    with pytest.raises(ValueError, match="no steps in common"):
+        together([(np.array([1]), np.array([1.0])), (np.array([2]), np.array([1.0]))])
+
+
+def test_smoothing_is_that_of_tensorboard():
+    steps, values = smooth((np.array([1, 2, 3, 4]), np.array([1.0, 3.0, np.nan, 0.0])), 0.5)
+    assert steps.tolist() == [1, 2, 3, 4]
+    assert values.tolist() == pytest.approx([1, (3 + 0.5) / 1.5, 3.5 / 1.5, (3.5 / 2) / 1.75])
+    curve = (np.array([1]), np.array([5.0]))
+    assert smooth(curve, 0.0) is curve
+
+
+def test_groups_and_what_stays_alone_are_drawn_together(tmp_path, write_run, mlbridge_plot, monkeypatch):
+    for name, reward in (("old-1", 1.0), ("old-2", 3.0), ("new_7", 8.0), ("new_8", 10.0), ("random", 0.0)):
+        write_run(tmp_path / name, "3DBall", {100: [reward], 200: [reward + 1]})
+    drawn = {}
+    monkeypatch.setattr(plot, "draw", lambda curves, output, **options: drawn.update(options, curves=curves))
+    runs = [tmp_path / name for name in ("old-1", "old-2", "new_7", "new_8", "random")]
+    assert mlbridge_plot(*runs, "--group", "old", "--group", "new_", "--smoothing", 0.5) == 0
+    assert list(drawn["curves"]) == ["old (2 runs)", "new (2 runs)", "random"]
+    assert drawn["curves"]["old (2 runs)"][1].tolist() == pytest.approx([2, 2 + 1 / 1.5])
+    assert drawn["bands"]["new (2 runs)"][0].tolist() == pytest.approx([8, 8 + 1 / 1.5])
+    assert list(drawn["spreads"]) == ["random"]
+    monkeypatch.undo()
+    assert mlbridge_plot(*runs, "--group", "old", "--output", tmp_path / "x.svg") == 0
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+
+
+def test_mistakes_of_groups_and_smoothing_are_told(tmp_path, write_run, mlbridge_plot):
+    write_run(tmp_path / "old-1", "3DBall", {100: [1.0]})
+    write_run(tmp_path / "old-2", "3DBall", {200: [1.0]})
+    with pytest.raises(UsageError, match="--group odl: no run's name begins so; the runs are old-1"):
+        mlbridge_plot(tmp_path / "old-1", "--group", "odl")
+    with pytest.raises(UsageError, match="--group old: they have no steps in common"):
+        mlbridge_plot(tmp_path / "old-1", tmp_path / "old-2", "--group", "old")
+    with pytest.raises(UsageError, match="--smoothing 1: give a number from 0 to below 1"):
+        mlbridge_plot(tmp_path / "old-1", "--smoothing", "1")

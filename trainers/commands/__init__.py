@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bridge import __version__
 from bridge.exceptions import UnityException
-from trainers.errors import UsageError, did_you_mean
+from trainers.errors import RanksLostError, UsageError, did_you_mean
 
 _COMMANDS = {
     "learn": "train agents in an environment",
@@ -55,10 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = did_you_mean(unknown[0], command._option_string_actions)
         command.error(f"unknown argument {unknown[0]}{hint}")
     try:
+        options.given = given[1:]
         return int(options.run(options))
     except (UsageError, UnityException) as error:
         print(f"mlbridge {options.command}: error: {error}", file=sys.stderr)
         return 2
+    except RanksLostError as error:
+        print(f"mlbridge {options.command}: another process of this training is gone ({error})", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"mlbridge {options.command}: interrupted", file=sys.stderr)
         return 130

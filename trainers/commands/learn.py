@@ -1,30 +1,34 @@
 """`mlbridge learn`: trains agents, with the flags of mlagents-learn."""
 
 import argparse
-import contextlib
 import gc
 import importlib
 import logging
+import os
 import random
+import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge import API_VERSION, __version__
-from bridge.exceptions import UnityException
+from bridge.exceptions import UnityCommunicatorStoppedException, UnityException
 from bridge.side_channels import (
     EngineConfigurationChannel,
     EnvironmentParametersChannel,
     SideChannel,
     StatsSideChannel,
 )
+from trainers import torchrun
 from trainers.checkpoint import RunFolder
 from trainers.config import NetworkSettings, RunConfig, load_config
-from trainers.console import Console, make_console
+from trainers.console import Console, RankConsole, logs_to, make_console
 from trainers.environments import choose, open_environment, open_together
 from trainers.errors import UsageError, did_you_mean
 from trainers.restarts import RestartLimits
+from trainers.run_lock import RunLock
 
 if TYPE_CHECKING:
     from bridge.fleet import Fleet
@@ -47,6 +51,7 @@ _FLAGS: list[tuple[str, str, str | None, str]] = [
     ("--num-envs", "env_settings", "N", "players at the same time"),
     ("--num-areas", "env_settings", "N", "copies of the training area in each player"),
     ("--base-port", "env_settings", "PORT", "first port; without it the first free one from the default on"),
+    ("--listen", "env_settings", "ADDRESS", "address that other machines may reach; none: this machine alone"),
     ("--timeout-wait", "env_settings", "SECONDS", "longest wait for a player"),
     ("--max-lifetime-restarts", "env_settings", "N", "times that each player is started again; -1: no limit"),
     ("--restarts-rate-limit-n", "env_settings", "N", "the same within the period; -1: no limit"),
@@ -115,6 +120,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write each phase of each step to run_logs/trace.json, for ui.perfetto.dev or speedscope (default: off)",
     )
     parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that train together on this machine, each with players of its own (default: 1)",
+    )
+    parser.add_argument(
+        "--film",
+        action="store_true",
+        help="a film of the policy at each checkpoint in TensorBoard; built-in environments only (default: off)",
+    )
+    parser.add_argument(
         "--stop-at-reward",
         type=float,
         metavar="R",
@@ -143,22 +160,44 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(config.to_yaml(), end="")
         return 0
-    checkpoints, env = config.checkpoint_settings, config.env_settings
+    checkpoints = config.checkpoint_settings
     folder = RunFolder(Path(checkpoints.results_dir), checkpoints.run_id)
     if checkpoints.inference and not checkpoints.resume and checkpoints.initialize_from is None:
         raise UsageError("--inference needs a trained model; add --resume, or --initialize-from RUN_ID")
-    folder.validate(checkpoints.resume, checkpoints.force)
-    if checkpoints.resume and not any(folder.path.glob("*/*.pt")):
-        raise UsageError(f"the run in {folder.path} has no checkpoint to resume from; start it anew with --force")
-    if checkpoints.initialize_from is not None:
-        _require_run(folder.results_dir, checkpoints.initialize_from)
-    if arguments.in_process and env.num_envs > 1:
-        raise UsageError(f"--num-envs is {env.num_envs}, but --in-process steps one world; use --env-args --agents N")
+    if arguments.workers != 1 and not torchrun.launched():
+        folder.validate(checkpoints.resume, checkpoints.force)
+        from trainers.launch import launch
+
+        return launch(arguments.given, arguments.workers)
+    with RunLock(folder) as lock:
+        return _run(arguments, config, folder, lock)
+
+
+def _run(arguments: argparse.Namespace, config: RunConfig, folder: RunFolder, lock: RunLock) -> int:
+    checkpoints, env = config.checkpoint_settings, config.env_settings
+    writes = not checkpoints.inference and torchrun.rank() == 0
+    if writes:
+        lock.take(only_if_there=True)  # that the run is going on is said before that it exists already
+    ranks, source = None, 0
+    if torchrun.launched():
+        from trainers.launch import join
+
+        ranks, source = join(config, folder)
+    if torchrun.rank() == 0:  # the folder is the business of the first process
+        folder.validate(checkpoints.resume and source == 0, checkpoints.force or source != 0)
+        if checkpoints.resume and source == 0 and not any(folder.path.glob("*/*.pt")):
+            raise UsageError(f"the run in {folder.path} has no checkpoint to resume from; start it anew with --force")
+        if checkpoints.initialize_from is not None:
+            _require_run(folder.results_dir, checkpoints.initialize_from)
     if env.seed == -1:
         env.seed = random.randrange(10_000)
+    films = None
+    if arguments.film:
+        from trainers.commands.films import Films
 
-    console = make_console(debug=config.debug)
-    with _logs_to(console, config.debug):
+        films = Films(env.env_path, env.env_args or [], env.seed)
+    console = RankConsole(torchrun.rank()) if torchrun.rank() > 0 else make_console(debug=config.debug)
+    with logs_to(console, config.debug):
         console.info(f"mlagents-bridge {__version__}, communicator API {API_VERSION}")
         if arguments.config is None:
             console.warning("No CONFIG was given: every behavior is trained with PPO's defaults.")
@@ -166,7 +205,9 @@ def run(arguments: argparse.Namespace) -> int:
             choice = choose(env.env_path)
             if choice.executable is not None:
                 console.info(f"Environment: {choice}")
-        # PyTorch takes seconds to load: that happens while the players start.
+        if writes:
+            lock.take()
+        # PyTorch takes seconds to load: that happens while the players start and the first agents come.
         preload = threading.Thread(target=_preload, daemon=True)
         preload.start()
         statistics = [StatsSideChannel() for _ in range(env.num_envs)]
@@ -174,8 +215,26 @@ def run(arguments: argparse.Namespace) -> int:
         channels = list(zip(statistics, parameters, strict=True))
         fleet = _open_fleet(config, folder, channels, in_process=arguments.in_process)
         try:
+            from trainers.first_steps import first_steps
+
+            first = None if checkpoints.resume or ranks is not None else first_steps(config, fleet, parameters, console)
             preload.join()
-            return _train(arguments, config, folder, fleet, console, statistics=statistics, parameters=parameters)
+            return _train(
+                arguments,
+                config,
+                folder,
+                fleet,
+                console,
+                statistics=statistics,
+                parameters=parameters,
+                first=first,
+                films=films,
+                ranks=ranks,
+                source=source,
+            )
+        except UnityCommunicatorStoppedException as stopped:  # before there was anything to save
+            console.info(f"{stopped}: finishing.")
+            return 0
         finally:
             fleet.close()
             console.close()
@@ -229,7 +288,13 @@ def _open_fleet(
 
     env, engine = config.env_settings, config.engine_settings
 
-    def open_one(worker_id: int) -> "SteppedEnvironment":
+    first = torchrun.rank() * env.num_envs  # no two players have the same number, whoever has started them
+    threads = None
+    if in_process and env.num_envs > 1:
+        threads = ThreadPoolExecutor(min(env.num_envs, os.cpu_count() or 1), "world")
+
+    def open_one(player: int) -> "SteppedEnvironment":
+        worker_id = first + player
         engine_channel = EngineConfigurationChannel()
         engine_channel.set_configuration_parameters(
             engine.width,
@@ -250,9 +315,11 @@ def _open_fleet(
             timeout_wait=env.timeout_wait,
             additional_args=env.env_args or (),
             num_areas=env.num_areas,
-            side_channels=[engine_channel, *channels[worker_id]],
+            side_channels=[engine_channel, *channels[player]],
             log_folder=str(folder.run_logs),
             wait_for_editor=True,
+            listen=env.listen,
+            threads=threads,
         )
 
     # Worlds in this process have nothing to do while another one steps.
@@ -308,28 +375,14 @@ def _device(name: str | None) -> Any:
 def _preload() -> None:
     # PyTorch makes a million objects that live for ever: looking through them takes a second at start and exit.
     gc.disable()
-    for module in ("torch", "trainers.run", "torch.utils.tensorboard"):
+    # What players are started with and the first agents are read with comes first: PyTorch would keep it waiting.
+    for module in ("bridge.fleet", "bridge.environment", "bridge.fast_codec", "torch", "trainers.run"):
         importlib.import_module(module)
     gc.freeze()
     gc.enable()
 
 
-@contextlib.contextmanager
-def _logs_to(console: Console, debug: bool) -> Any:
-    """What the packages log goes to the console."""
+if __name__ == "__main__":  # torchrun -m trainers.commands.learn CONFIG ...
+    from trainers.commands import main
 
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            say = {logging.DEBUG: console.debug, logging.INFO: console.info}.get(record.levelno, console.warning)
-            say(record.getMessage())
-
-    handler = Handler()
-    loggers = [logging.getLogger(name) for name in ("bridge", "trainers", "unity_envs")]
-    for one in loggers:
-        one.addHandler(handler)
-        one.setLevel(logging.DEBUG if debug else logging.INFO)
-    try:
-        yield
-    finally:
-        for one in loggers:
-            one.removeHandler(handler)
+    sys.exit(main(["learn", *sys.argv[1:]]))

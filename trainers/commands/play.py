@@ -1,4 +1,4 @@
-"""`mlbridge play NAME --output FILE`: pictures and films of a built-in environment."""
+"""`mlbridge play`: pictures, films and pages of a built-in environment, or of what a run has learnt there."""
 
 import argparse
 import os
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from mlagents_envs.base_env import ActionSpec, ActionTuple, DecisionSteps
+from numpy.typing import NDArray
 
 from bridge.onnx_policy import OnnxPolicy, allowed_actions
 from bridge.player import AgentWorld, EnvironmentParameters
 from trainers.errors import UsageError
-from trainers.run_folder import write_whole
+from trainers.run_folder import write_text_whole, write_whole
+from unity_envs.replay_page import record_episodes, replay_page
 from unity_envs.viewer import (
     RENDERERS,
     Picture,
@@ -30,20 +32,34 @@ from unity_envs.viewer import (
     render_playbacks,
     write_pictures,
 )
-from unity_envs.worlds import check_name, make_world_factory
+from unity_envs.worlds import check_name, make_world_factory, names
 
 Act = Callable[[DecisionSteps], ActionTuple]
+Forget = Callable[[NDArray[np.int32]], None]
 
 SMALLEST, LARGEST = 32, 4096  # pixels of a side
 RANDOM, ZERO = "random", "zero"
+FILM_SECONDS, PAGE_SECONDS, PAGE_EPISODES = 6.0, 100.0, 5
+# Behaviors that are not called as their environment: what a run's model tells of it.
+VARIANTS = {
+    "3DBallDiscrete": ("3DBall", "discrete"),
+    "3DBallHard": ("3DBall", "hard"),
+    "Visual3DBall": ("3DBall", "visual"),
+    "Basic": ("CubeMover", "basic"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags, each with its default in words."""
     parser.formatter_class = argparse.HelpFormatter
     add = parser.add_argument
-    add("name", metavar="NAME", help="built-in environment: CubeMover, PoleBalancer or 3DBall")
-    add("--variant", metavar="NAME", help="variant of the environment (default: none)")
+    add(
+        "name",
+        metavar="NAME|RUN|MODEL.onnx",
+        help="built-in environment (CubeMover, PoleBalancer or 3DBall); or the folder of a run there, or one of its "
+        "models, which then plays",
+    )
+    add("--variant", metavar="NAME", help="variant of the environment (default: that of the run's behavior, or none)")
     add(
         "--model",
         dest="sources",
@@ -63,8 +79,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "writes them; may stand beside models",
     )
     add("--caption", action="append", default=[], metavar="TEXT", help="one for each of them, in their order")
-    add("--output", required=True, type=Path, metavar="FILE", help=".gif, .mp4, or .png for the moment at the end")
-    add("--seconds", type=_positive_number, default=6.0, metavar="S", help="length of the film (default: %(default)g)")
+    add(
+        "--output",
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help=".gif, .mp4, or .png for the moment at the end (default: none, --html)",
+    )
+    add(
+        "--html",
+        type=Path,
+        metavar="FILE.html",
+        help="a page that plays whole episodes again in 3D, in any browser, without a network (default: none)",
+    )
+    add(
+        "--seconds",
+        type=_positive_number,
+        metavar="S",
+        help=f"length of the film (default: {FILM_SECONDS:g}), longest simulated time of an episode in a page "
+        f"(default: {PAGE_SECONDS:g})",
+    )
     add("--frames-per-second", type=_positive_number, default=20.0, metavar="N", help="(default: %(default)g)")
     add(
         "--speed",
@@ -72,7 +106,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="simulated seconds in a second of the film (default: 1; 0.12 for CubeMover, which is 6 steps a second)",
     )
-    add("--agents", type=_positive, metavar="N", help="agents, or episodes of a recording (default: 12 or 1)")
+    add(
+        "--agents",
+        type=_positive,
+        metavar="N",
+        help="agents, or episodes of a recording (default: 12 or 1); in a page, episodes (default: 5)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of worlds and actions (default: %(default)s)")
     add("--stochastic", action="store_true", help="sample the actions of models (default: the most probable ones)")
     add("--size", type=_size, metavar="WxH", help="of the whole picture, in pixels (default: what suits it)")
@@ -86,29 +125,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plays, draws and writes. Everything a user may have got wrong is checked before the first step."""
+    if arguments.output is None and arguments.html is None:
+        raise UsageError("nothing would be written; add --output FILE.gif (or .mp4, .png) or --html FILE.html")
+    _take_model(arguments)
     sources: list[tuple[str, str]] = arguments.sources or [("model", RANDOM)]
     captions: list[str] = arguments.caption
     if captions and len(captions) != len(sources):
         raise UsageError(f"{len(captions)} --caption for {len(sources)} --model and --recording; give one for each")
     if not captions and len(sources) > 1:
         captions = [_caption(*source) for source in sources]
+    if arguments.html is not None:
+        _write_page(arguments, sources, captions)
+    if arguments.output is not None:
+        _write_film(arguments, sources, captions)
+    return 0
+
+
+def _take_model(arguments: argparse.Namespace) -> None:
+    """A run or a model in the place of the environment's name: it plays first, in the environment that it is for."""
+    path = Path(arguments.name)
+    if path.is_dir():
+        models = sorted(path.glob("*.onnx"))
+        if len(models) != 1:
+            held = f"the models of {', '.join(model.stem for model in models)}" if models else "no final model"
+            raise UsageError(f"{path} holds {held}; name one model, such as {path}/BEHAVIOR.onnx")
+        path = models[0]
+    elif path.suffix != ".onnx":
+        return
+    known = {**{name: (name, None) for name in names()}, **VARIANTS}
+    behavior = path.stem if path.stem in known else path.stem.rpartition("-")[0]  # a checkpoint's: BEHAVIOR-STEP
+    if behavior not in known:
+        raise UsageError(
+            f"{path}: no built-in environment has a behavior {path.stem}; name the environment, and --model"
+        )
+    name, variant = known[behavior]
+    arguments.name, arguments.variant = name, arguments.variant or variant
+    arguments.sources = [("model", str(path)), *(arguments.sources or [])]
+
+
+def _write_page(arguments: argparse.Namespace, sources: list[tuple[str, str]], captions: list[str]) -> None:
+    output: Path = arguments.html
+    if any(kind == "recording" for kind, _ in sources):
+        raise UsageError("--html shows what is played now, not a --recording; leave one of them out")
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--html {output}: give the file a name that ends in .html")
+    _check_writable(output, "--html")
+    players = {}
+    try:
+        check_name(arguments.name)
+        for caption, (_, text) in zip(captions or [_caption(*sources[0])], sources, strict=True):
+            world, act, forget = _player(arguments, text, arguments.agents or PAGE_EPISODES)
+            players[caption] = record_episodes(world, act, arguments.seconds or PAGE_SECONDS, forget)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    speed = arguments.speed or default_speed(arguments.name)
+    who = " and ".join(players)
+    page = replay_page(world, players, world.name if who == world.name else f"{world.name}: {who}", speed)
+    try:
+        write_text_whole(output, page)
+    except OSError as error:
+        raise UsageError(f"--html {output}: cannot be written: {error.strerror or error}") from error
+    count = sum(map(len, players.values()))
+    print(f"Written to {output}: {count} episodes, {output.stat().st_size / 1000:.0f} kB; open it in a browser")
+
+
+def _write_film(arguments: argparse.Namespace, sources: list[tuple[str, str]], captions: list[str]) -> None:
     output: Path = arguments.output
+    length: float = arguments.seconds or FILM_SECONDS
     try:
         check_name(arguments.name)
         size = arguments.size or default_size(arguments.name, len(sources), bool(captions))
         check_size(arguments.name, len(sources), bool(captions), size)
         check_format(output, size[0], size[1], arguments.frames_per_second)
-        _check_writable(output)
+        _check_writable(output, "--output")
         renderer = choose_renderer(arguments.renderer)
         if renderer.note is not None:
             print(f"Plain pictures. {renderer.note}", file=sys.stderr)
         speed = arguments.speed or default_speed(arguments.name)
-        seconds: float = arguments.seconds * speed
+        seconds = length * speed
         playbacks = [_playback(arguments, kind, text, seconds) for kind, text in sources]
     except ValueError as error:
         raise UsageError(str(error)) from error
 
-    count = max(1, round(arguments.seconds * arguments.frames_per_second))
+    count = max(1, round(length * arguments.frames_per_second))
     times = [index / arguments.frames_per_second * speed for index in range(count)]
     if output.suffix.lower() == ".png":
         times = [seconds]
@@ -124,10 +223,9 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             reason = " ".join(str(error.strerror or error).split())
             raise UsageError(f"--output {output}: cannot be written: {reason}") from error
-    film = f"{len(times)} frames, {arguments.seconds:g} s, " if len(times) > 1 else ""
+    film = f"{len(times)} frames, {length:g} s, " if len(times) > 1 else ""
     kilobytes = output.stat().st_size / 1000
     print(f"Written to {output}: {film}{size[0]}x{size[1]} pixels, {kilobytes:.0f} kB, {renderer.name} renderer")
-    return 0
 
 
 def _playback(arguments: argparse.Namespace, kind: str, text: str, seconds: float) -> Playback:
@@ -136,17 +234,23 @@ def _playback(arguments: argparse.Namespace, kind: str, text: str, seconds: floa
             return read_recording(arguments.name, load_recording(Path(text)), arguments.agents)
         except ValueError as error:
             raise ValueError(f"--recording {text}: {str(error).removeprefix(f'{text}: ')}") from error
-    make_world = make_world_factory(arguments.name, arguments.agents, arguments.variant)
+    world, act, forget = _player(arguments, text, arguments.agents)
+    return record_play(world, act, seconds, forget)
+
+
+def _player(arguments: argparse.Namespace, text: str, agents: int | None) -> tuple[AgentWorld, Act, Forget]:
+    """A world and who plays it: a model, `random` or `zero`; what it is told of agents whose episodes are over."""
+    make_world = make_world_factory(arguments.name, agents, arguments.variant)
     world = make_world(arguments.seed, 1, EnvironmentParameters())
     if not isinstance(world, AgentWorld):
         raise ValueError(f"{arguments.name}: there are pictures of built-in worlds only")
-    spec = world.behavior_specs[world.behavior]
+    spec = world.behavior_specs[world.behavior].action_spec
     if text == RANDOM:
-        return record_play(world, _random_actions(spec.action_spec, arguments.seed), seconds)
+        return world, _random_actions(spec, arguments.seed), lambda agent_ids: None
     if text == ZERO:
-        return record_play(world, _zero_actions(spec.action_spec), seconds)
+        return world, _zero_actions(spec), lambda agent_ids: None
     policy = _policy(Path(text), world, arguments.seed)
-    return record_play(world, _model_actions(policy, arguments.stochastic), seconds, policy.forget)
+    return world, _model_actions(policy, arguments.stochastic), policy.forget
 
 
 def _policy(path: Path, world: AgentWorld, seed: int) -> OnnxPolicy:
@@ -182,14 +286,14 @@ def _caption(kind: str, text: str) -> str:
     return f"{text} actions" if kind == "model" and text in (RANDOM, ZERO) else Path(text).stem
 
 
-def _check_writable(output: Path) -> None:
+def _check_writable(output: Path, flag: str) -> None:
     """Before minutes of work."""
     if output.is_dir():
-        raise UsageError(f"--output {output}: this is a folder; give the name of a file")
+        raise UsageError(f"{flag} {output}: this is a folder; give the name of a file")
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}; create it first")
+        raise UsageError(f"{flag} {output}: there is no folder {output.parent}; create it first")
     if not os.access(output.parent, os.W_OK):
-        raise UsageError(f"--output {output}: the folder {output.parent} cannot be written to")
+        raise UsageError(f"{flag} {output}: the folder {output.parent} cannot be written to")
 
 
 @contextmanager

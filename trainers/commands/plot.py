@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from trainers.curves import Curve, smooth, together
 from trainers.errors import UsageError, did_you_mean
 from trainers.report import CUMULATIVE_REWARD, EPISODE_LENGTH
 from trainers.run_folder import write_whole
 
-Curve = tuple[np.ndarray, np.ndarray]  # steps [points] in agent decisions, values [points]
+Band = tuple[np.ndarray, np.ndarray]  # lowest and highest values [points]
 
 DEFAULT_OUTPUT = "learning_curve.png"
 FORMATS = (".png", ".svg", ".pdf")
@@ -37,21 +38,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"picture to write: .png, .svg or .pdf (default: {DEFAULT_OUTPUT} in the first RUN_FOLDER)",
     )
     parser.add_argument("--tag", default=CUMULATIVE_REWARD, help="TensorBoard tag to draw (default: %(default)s)")
+    parser.add_argument(
+        "--group",
+        metavar="PREFIX",
+        action="append",
+        default=[],
+        help="runs whose names begin with PREFIX are seeds of one curve: their median, a band from the lowest to the "
+        "highest; can be repeated (default: none)",
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="weight of what was before, 0 to 1, as TensorBoard smooths (default: %(default)g)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     runs: list[Path] = arguments.runs
     output: Path = arguments.output or runs[0] / DEFAULT_OUTPUT
+    if not 0.0 <= arguments.smoothing < 1.0:
+        raise UsageError(f"--smoothing {arguments.smoothing:g}: give a number from 0 to below 1")
     curves: dict[Path, dict[str, Curve]] = {}
     spreads: dict[Path, dict[str, Curve]] = {}
     for folder in runs:
         events = _load(folder)
         curves[folder], spreads[folder] = _curves(folder, events, arguments.tag), _spreads(events, arguments.tag)
     labels = _labels(curves)
+    bands: dict[str, Band] = {}
+    groups, alone = _groups(labels, arguments.group)
+    drawn: dict[str, Curve] = {}
+    for label, members in groups.items():
+        try:
+            curve, *band = together([smooth(curves[folder][name], arguments.smoothing) for _, folder, name in members])
+        except ValueError as error:
+            raise UsageError(
+                f"--group {label}: {error}: {', '.join(str(folder) for _, folder, _ in members)}"
+            ) from error
+        label = f"{label} ({len(members)} runs)"
+        drawn[label], bands[label] = curve, (band[0], band[1])
+    drawn |= {label: smooth(curves[folder][behavior], arguments.smoothing) for label, folder, behavior in alone}
     draw(
-        {label: curves[folder][behavior] for label, folder, behavior in labels},
+        drawn,
         output,
-        spreads={label: spreads[folder][behavior] for label, folder, behavior in labels if behavior in spreads[folder]},
+        spreads={label: spreads[folder][behavior] for label, folder, behavior in alone if behavior in spreads[folder]},
+        bands=bands,
         title=_title(labels),
         y_label=AXIS_LABELS.get(arguments.tag, arguments.tag),
     )
@@ -73,12 +105,14 @@ def draw(
     output: Path,
     *,
     spreads: Mapping[str, Curve] | None = None,
+    bands: Mapping[str, Band] | None = None,
     title: str = "Learning curve",
     y_label: str = AXIS_LABELS[CUMULATIVE_REWARD],
 ) -> None:
     """Draw curves (label -> steps, values) into the file `output`.
 
-    `spreads` (label -> steps, standard deviations) adds a band of one standard deviation around the curves it names.
+    `spreads` (label -> steps, standard deviations) adds a band of one standard deviation around the curves it names,
+    `bands` (label -> lowest, highest, at the curve's steps) one between these; with these there are no others.
     Raises UsageError if matplotlib is missing, the ending of `output` is no picture's, or it cannot be written.
     """
     if output.suffix.lower() not in FORMATS:
@@ -92,7 +126,8 @@ def draw(
     # A Figure without pyplot has no window and no state that outlives it; savefig picks the Agg backend.
     figure = Figure(figsize=(9, 5.2), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    spreads = spreads if spreads and len(curves) <= MOST_BANDS else {}
+    bands = bands or {}
+    spreads = spreads if spreads and not bands and len(curves) <= MOST_BANDS else {}
     handles = []
     for index, (label, (steps, values)) in enumerate(curves.items()):
         color = COLORS[index % len(COLORS)]
@@ -102,13 +137,16 @@ def draw(
         if label in spreads:
             deviation = _at_steps(spreads[label], steps)
             axes.fill_between(steps, values - deviation, values + deviation, color=color, alpha=0.15, linewidth=0)
+        if label in bands:
+            axes.fill_between(steps, *bands[label], color=color, alpha=0.15, linewidth=0)
     if len(curves) > 1:
         axes.legend(handles, [_plain(label) for label in curves], frameon=False, loc="best")
     axes.set_title(_plain(title), loc="left", fontsize=13, fontweight="bold", pad=12)
     axes.set_xlabel("agent steps (decisions)")
     axes.set_ylabel(_plain(y_label))
-    if spreads:
-        axes.set_title("band: ± one standard deviation", loc="right", fontsize=9, color="#666666", pad=12)
+    if bands or spreads:
+        text = "line: median, band: lowest to highest run" if bands else "band: ± one standard deviation"
+        axes.set_title(text, loc="right", fontsize=9, color="#666666", pad=12)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlim(left=0)
     axes.grid(color="#dddddd", linewidth=0.8)
@@ -213,6 +251,30 @@ def _labels(curves: Mapping[Path, Mapping[str, Curve]]) -> list[tuple[str, Path,
                 label = f"{run_label} / {behavior}"
             labels.append((label, folder, behavior))
     return labels
+
+
+def _groups(
+    labels: list[tuple[str, Path, str]], prefixes: list[str]
+) -> tuple[dict[str, list[tuple[str, Path, str]]], list[tuple[str, Path, str]]]:
+    """Of the labels, those that go together, by the name of their curve, and those that stay alone."""
+    behaviors = {behavior for _, _, behavior in labels}
+    groups: dict[str, list[tuple[str, Path, str]]] = {}
+    alone, used = [], set()
+    for label in labels:
+        _, folder, behavior = label
+        fitting = [prefix for prefix in prefixes if folder.resolve().name.startswith(prefix)]
+        if fitting:
+            prefix = max(fitting, key=len)
+            used.add(prefix)
+            name = prefix.rstrip("-_. ") or prefix
+            groups.setdefault(name if len(behaviors) == 1 else f"{name} / {behavior}", []).append(label)
+        else:
+            alone.append(label)
+    for prefix in prefixes:
+        if prefix not in used:
+            names = ", ".join(dict.fromkeys(folder.resolve().name for _, folder, _ in labels))
+            raise UsageError(f"--group {prefix}: no run's name begins so; the runs are {names}")
+    return groups, alone
 
 
 def _title(labels: list[tuple[str, Path, str]]) -> str:

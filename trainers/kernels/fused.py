@@ -4,7 +4,7 @@ Everything is for actor-critics of linear layers with swish whose parameters lie
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainers.kernels.fused_checks import check_count, check_heads, check_observation, count_minibatches
+from trainers.kernels.fused_room import Acted, Room
 from trainers.kernels.library import (
     ActArguments,
     NetworkDescription,
@@ -32,16 +33,7 @@ _FLOAT32 = np.dtype(np.float32)
 _FIRST_ROOM = 16  # agents; grows as needed
 
 
-class Acted(NamedTuple):
-    """What `FusedActorCritic.act` gives: arrays that its next call writes over."""
-
-    continuous: Floats  # [agents, continuous], as sampled
-    continuous_for_player: Floats  # [agents, continuous], clamp(a, -3, 3) / 3
-    discrete: NDArray[np.int64]  # [agents, branches]
-    discrete_for_player: NDArray[np.int32]  # [agents, branches]
-    log_probs: Floats  # [agents, continuous + branches]
-    values: Floats | None  # [agents, signals], if asked for
-    entropy: float  # mean over the dimensions plus sum over the branches, mean over the agents
+Repeated = tuple[Acted, Callable[[int], float]]
 
 
 class Experience(NamedTuple):
@@ -64,40 +56,6 @@ class AdamState(NamedTuple):
     moment: Tensor
     square: Tensor
     steps: int
-
-
-class _Room:
-    """Arrays that `act` reads and writes, for up to `agents` agents."""
-
-    def __init__(
-        self, agents: int, sizes: Sequence[int], dimensions: int, branches: Sequence[int], signals: int
-    ) -> None:
-        self.agents = agents
-        self.observations = [np.zeros((agents, size), np.float32) for size in sizes]
-        self.allowed = np.zeros((agents, sum(branches)), np.bool_)
-        self.continuous = np.zeros((agents, dimensions), np.float32)
-        self.continuous_for_player = np.zeros((agents, dimensions), np.float32)
-        self.discrete = np.zeros((agents, len(branches)), np.int64)
-        self.discrete_for_player = np.zeros((agents, len(branches)), np.int32)
-        self.log_probs = np.zeros((agents, dimensions + len(branches)), np.float32)
-        self.values = np.zeros((agents, signals), np.float32)
-        self.entropy = np.zeros(1, np.float32)
-        self._acted: dict[int, Acted] = {}
-
-    def acted(self, agents: int) -> Acted:
-        """The results' first rows; kept, because taking them takes longer than a small network."""
-        views = self._acted.get(agents)
-        if views is None:
-            views = self._acted[agents] = Acted(
-                self.continuous[:agents],
-                self.continuous_for_player[:agents],
-                self.discrete[:agents],
-                self.discrete_for_player[:agents],
-                self.log_probs[:agents],
-                self.values[:agents],
-                0.0,
-            )
-        return views
 
 
 class FusedActorCritic:
@@ -227,6 +185,31 @@ class FusedActorCritic:
         views = room.acted(agents)
         return Acted(*views[:5], views.values if values else None, room.entropy.item())
 
+    def repeated(self, observations: Sequence[Floats], *, seed: int, deterministic: bool) -> Repeated:
+        """`act` without its preparations, for observations that are written to the same arrays each time.
+
+        Returns the results' arrays and what acts with the random numbers of a call and returns the entropy: both are
+        valid until `act` or `values` are called.
+        """
+        agents = self._take_in(observations)
+        room, arguments = self._room, self._arguments
+        arguments.agents, arguments.seed, arguments.deterministic = agents, seed, deterministic
+        arguments.values = arguments.allowed = None
+        pairs = [
+            (own[:agents].reshape(new.shape), new) for own, new in zip(room.observations, observations, strict=True)
+        ]
+        om_act, handle, address = self._library.om_act, self._handle, self._arguments_address
+
+        def again(call: int) -> float:
+            for to, of in pairs:
+                to[...] = of
+            arguments.call = call
+            if code := om_act(handle, address):
+                raise_on("act", code)
+            return room.entropy.item()
+
+        return room.acted(agents), again
+
     def values(self, observations: Sequence[Floats]) -> Floats:
         """The critic's values [steps, signals] of observations [steps, *shape]."""
         steps = self._take_in(observations)
@@ -254,7 +237,7 @@ class FusedActorCritic:
 
     def _make_room(self, agents: int) -> None:
         """Arrays for so many agents, and their addresses where the library looks for them."""
-        room = self._room = _Room(agents, self._sizes, self._dimensions, self._branches, self._signals)
+        room = self._room = Room(agents, self._sizes, self._dimensions, self._branches, self._signals)
         self._observations = pointers([one.ctypes.data for one in room.observations])
         shared = {"observations": ctypes.addressof(self._observations), "parameters": self._base}
         shared["threads"] = self._threads
@@ -296,12 +279,14 @@ class FusedActorCritic:
         epsilon: float,
         beta: float,
         value_clipping: bool = False,
+        step: Callable[[], None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """PPO on the minibatches that `order` names: int64 [minibatches, batch_size], or flat, epoch after epoch.
 
-        Changes the parameters and Adam's tensors; `adam.gradient` is left with the last gradient. Returns the policy
-        and the value loss of each minibatch, float32 [minibatches]. Raises TypeError or ValueError for tensors of
-        another type, shape, layout or device.
+        Changes the parameters and Adam's tensors; `adam.gradient` is left with the last gradient. With `step` it is
+        called after each minibatch instead, to change the parameters by `adam.gradient`. Returns the policy and the
+        value loss of each minibatch, float32 [minibatches]. Raises TypeError or ValueError for tensors of another type,
+        shape, layout or device.
         """
         steps, columns = len(experience.inputs), self._dimensions + len(self._branches)
 
@@ -340,15 +325,22 @@ class FusedActorCritic:
             tensor_pointer("ppo_update", "adam.square", adam.square, torch.float32, count),
         )
         losses = torch.empty(2, minibatches)
-        code = self._library.om_ppo_update(
-            self._handle,
-            ctypes.addressof(batch),
-            ctypes.addressof(settings),
-            order_pointer,
-            losses[0].data_ptr(),
-            losses[1].data_ptr(),
-        )
-        raise_on("ppo_update", code)
+        pointers_to_all = ctypes.addressof(batch), ctypes.addressof(settings)
+        each = [0]
+        if step is not None:
+            settings.minibatches, settings.moment, settings.square = 1, None, None
+            each = list(range(minibatches))
+        for first in each:
+            code = self._library.om_ppo_update(
+                self._handle,
+                *pointers_to_all,
+                order_pointer + 8 * batch_size * first,
+                losses[0].data_ptr() + 4 * first,
+                losses[1].data_ptr() + 4 * first,
+            )
+            raise_on("ppo_update", code)
+            if step is not None:
+                step()
         return losses[0], losses[1]
 
     # ---- where the parameters are ----

@@ -23,8 +23,9 @@ from trainers.kernels.cuda.library import (
     tensor_pointer,
 )
 from trainers.kernels.cuda.network import Body, layers, offset
-from trainers.kernels.fused import Acted, AdamState, Experience
+from trainers.kernels.fused import AdamState, Experience
 from trainers.kernels.fused_checks import check_count, check_heads, check_observation, count_minibatches
+from trainers.kernels.fused_room import Acted
 from trainers.kernels.library import check_array
 
 Floats = NDArray[np.float32]

@@ -134,7 +134,7 @@ typedef struct om_ppo_settings {
     float* parameters;                   /* [parameter_count], changed */
     float* gradient;                     /* [parameter_count], that of the last minibatch */
     float* moment;                       /* [parameter_count], Adam's running mean of the gradient, changed */
-    float* square;                       /* [parameter_count], and of its square, changed */
+    float* square;                       /* [parameter_count], and of its square, changed; both NULL: no step is taken */
 } om_ppo_settings;
 
 /* `order` [minibatches * batch_size]: the steps of each minibatch in turn, through as many epochs as wanted.

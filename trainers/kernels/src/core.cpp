@@ -169,7 +169,7 @@ static int32_t check_update(const om_network& handle, const om_ppo_batch& batch,
     const Network& network = handle.network;
     if (batch.inputs == nullptr || batch.log_probs == nullptr || batch.advantages == nullptr ||
         batch.returns == nullptr || batch.values == nullptr || settings.parameters == nullptr ||
-        settings.gradient == nullptr || settings.moment == nullptr || settings.square == nullptr)
+        settings.gradient == nullptr || (settings.moment == nullptr) != (settings.square == nullptr))
         return OM_NULL_POINTER;
     if (network.continuous > 0 && batch.continuous == nullptr) return OM_NULL_POINTER;
     if (network.branch_count > 0 && batch.discrete == nullptr) return OM_NULL_POINTER;

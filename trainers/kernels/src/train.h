@@ -171,9 +171,11 @@ static void train(const TrainTask& task) {
             chunk_losses(task, buffers, targets, work, order + first, rows, sums);
             backward(body, settings.parameters, buffers, rows, first > 0, settings.gradient);
         }
-        const Adam adam(settings.learning_rate, settings.adam_steps + minibatch + 1);
-        adam.apply(settings, body);
-        if (policy) adam.apply(settings, network.log_sigma, network.continuous);
+        if (settings.moment != nullptr) {
+            const Adam adam(settings.learning_rate, settings.adam_steps + minibatch + 1);
+            adam.apply(settings, body);
+            if (policy) adam.apply(settings, network.log_sigma, network.continuous);
+        }
         const double batch_size = static_cast<double>(settings.batch_size);
         if (task.part != Part::critic)
             task.policy_losses[minibatch] = static_cast<float>(-sums.objective / (batch_size * columns));
