@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity verify-in-game unity-plugin pictures unity-build tensorboard clean
+.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity verify-in-game verify-distributed verify-extras unity-plugin fuzz demos pictures unity-build tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -21,9 +21,13 @@ help:
 	@echo "make verify-learning  train 3DBall with three seeds and check what it learns, into tests/reports/"
 	@echo "make verify-environments  train all three with five seeds and check what they learn, into tests/reports/"
 	@echo "make verify-parity  learning curves beside the official trainer's, three seeds each, into tests/reports/"
-	@echo "make pictures     draw the README's pictures: each environment untrained beside trained"
+	@echo "make fuzz         search a quarter of an hour for bytes that the codec misreads, into tests/reports/"
+	@echo "make demos        run trainers/demos with three seeds each, beside plain torch and Keras, into tests/reports/"
+	@echo "make pictures     draw the README's pictures (needs Debian's chromium and chromium-driver)"
 	@echo "make unity-build UNITY=/path/to/Unity ENV=3DBall  build the Unity project, with your Unity"
 	@echo "make verify-in-game  train in C# without Python under Mono and check what is learnt, into tests/reports/"
+	@echo "make verify-extras  install each extra into an empty environment and run its examples, into tests/reports/"
+	@echo "make verify-distributed  measure one training on several processes and hosts, into tests/reports/"
 	@echo "make unity-plugin  compile the kernels for Unity into unity_envs/UnityProject/Assets/Plugins"
 	@echo "make kernels      compile the kernels now instead of at first use"
 	@echo "make wheel        build a wheel that carries the compiled kernels, into dist/"
@@ -99,8 +103,17 @@ verify-parity: .venv/.installed
 	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
 	    $(BIN)/python tests/reports/verify_parity.py $(if $(REUSE),--reuse $(REUSE))
 
+verify-distributed: .venv/.installed
+	@$(BIN)/python tests/reports/verify_distributed.py
+
 verify-in-game: .venv/.installed
 	@$(BIN)/python tests/reports/verify_in_game.py
+
+verify-extras: .venv/.installed
+	@$(BIN)/python tests/reports/verify_extras.py
+
+demos: .venv/.installed-dev
+	@$(BIN)/python tests/reports/verify_demos.py
 
 unity-plugin: .venv/.installed
 	@$(BIN)/python -m trainers.kernels.unity_plugins
@@ -108,12 +121,16 @@ unity-plugin: .venv/.installed
 verify-environments: .venv/.installed
 	@$(BIN)/python tests/reports/verify_environments.py
 
-pictures: .venv/.installed
+fuzz: .venv/.installed-dev
+	@$(BIN)/python tests/reports/verify_fuzzing.py $(if $(SECONDS),--seconds $(SECONDS))
+
+pictures: .venv/.installed-dev
 	@for name in CubeMover PoleBalancer 3DBall; do \
 	    $(BIN)/mlbridge learn $$name --env $$name --in-process --run-id pictures-$$name --results-dir $(RESULTS) --seed 1 --force && \
 	    $(BIN)/mlbridge play $$name --model random --model $(RESULTS)/pictures-$$name/$$name.onnx --seed 1 --renderer plain \
 	        --caption "untrained" --caption "trained" --output unity_envs/pictures/$$name.gif || exit 1; \
 	done
+	@$(BIN)/python tests/browser/pictures.py --results $(RESULTS)
 
 # Needs an installed Unity Editor with a licence.
 UNITY_TARGET := $(if $(filter Darwin,$(shell uname -s)),OSXUniversal,$(if $(filter Linux,$(shell uname -s)),Linux64,Win64))

@@ -29,34 +29,60 @@ Steps = dict[str, tuple[DecisionSteps, TerminalSteps]]
 
 FloatArray = NDArray[np.float32]
 
+_MOST_NUMBERS = 2**29  # in an observation: those of 2 GiB, protobuf's limit
+_MOST_DIMENSIONS = 32  # numpy's limit until 2.0
+_MOST_ACTIONS = 2**20  # of an agent, all branches together
+
 
 # ---- the trainer's side ----
 
 
 def behavior_spec_from_message(brain: Any, agent: Any) -> BehaviorSpec:
-    """The specification of a behavior from its BrainParametersProto and the first AgentInfoProto seen of it."""
-    observation_specs = []
-    for observation in agent.observations:
-        shape = tuple(observation.shape)
-        properties = tuple(DimensionProperty(flag) for flag in observation.dimension_properties)
-        observation_specs.append(
-            ObservationSpec(
-                name=observation.name,
-                shape=shape,
-                observation_type=ObservationType(observation.observation_type),
-                dimension_property=properties or (DimensionProperty.UNSPECIFIED,) * len(shape),
-            )
-        )
+    """The specification of a behavior from its BrainParametersProto and the first AgentInfoProto seen of it.
+
+    Raises UnityCommunicationException that names the behavior for what no game can mean, as a negative size.
+    """
+    observations = [
+        _observation_spec(f"observation {index} of behavior '{brain.brain_name}'", observation)
+        for index, observation in enumerate(agent.observations)
+    ]
     proto = brain.action_spec
     if proto.num_continuous_actions == 0 and proto.num_discrete_actions == 0:  # a player from before API 1.3
         sizes = tuple(brain.vector_action_size_deprecated)
         if brain.vector_action_space_type_deprecated == 1:
-            action_spec = ActionSpec(sizes[0] if sizes else 0, ())
+            actions = ActionSpec(sizes[0] if sizes else 0, ())
         else:
-            action_spec = ActionSpec(0, sizes)
+            actions = ActionSpec(0, sizes)
     else:
-        action_spec = ActionSpec(proto.num_continuous_actions, tuple(proto.discrete_branch_sizes))
-    return BehaviorSpec(observation_specs, action_spec)
+        actions = ActionSpec(proto.num_continuous_actions, tuple(proto.discrete_branch_sizes))
+    sizes = (actions.continuous_size, *actions.discrete_branches)
+    if min(sizes) < 0 or 0 in actions.discrete_branches or sum(sizes) > _MOST_ACTIONS:
+        raise UnityCommunicationException(
+            f"behavior '{brain.brain_name}' is announced with the actions {actions}, which no agent can have"
+        )
+    return BehaviorSpec(observations, actions)
+
+
+def _observation_spec(what: str, observation: Any) -> ObservationSpec:
+    shape = tuple(observation.shape)
+    properties = tuple(DimensionProperty(flag) for flag in observation.dimension_properties)
+    numbers = math.prod(max(size, 1) for size in shape)  # numpy minds the others even beside a 0
+    if any(size < 0 for size in shape) or numbers > _MOST_NUMBERS or len(shape) > _MOST_DIMENSIONS:
+        raise UnityCommunicationException(f"{what} is announced with the shape {shape}, which no observation can have")
+    if properties and len(properties) != len(shape):
+        raise UnityCommunicationException(
+            f"{what} is announced with properties of {len(properties)} dimensions, but its shape is {shape}"
+        )
+    if observation.observation_type not in [each.value for each in ObservationType]:
+        raise UnityCommunicationException(
+            f"{what} is announced with the type {observation.observation_type}, which ML-Agents does not have"
+        )
+    return ObservationSpec(
+        name=observation.name,
+        shape=shape,
+        observation_type=ObservationType(observation.observation_type),
+        dimension_property=properties or (DimensionProperty.UNSPECIFIED,) * len(shape),
+    )
 
 
 def decode_steps(name: str, spec: BehaviorSpec, agents: Sequence[Any]) -> tuple[DecisionSteps, TerminalSteps]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from mlagents_envs.base_env import BehaviorSpec
+from numpy.typing import NDArray
 
 from bridge import API_VERSION, __version__
 from bridge.codec import Steps, behavior_spec_from_message, decode_steps, encode_actions
@@ -38,6 +40,16 @@ logger = logging.getLogger(__name__)
 _LEAVE_SECONDS = 10.0
 # How long after the end of its connection a player's own end may follow.
 _EXIT_SECONDS = 1.0
+
+
+def _check_ids(name: str, agent_ids: NDArray[np.int32]) -> None:
+    ids = np.sort(agent_ids)
+    twice = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(twice):
+        raise UnityCommunicationException(
+            f"the player sent agent {ids[twice[0]]} of behavior '{name}' twice in one message, so that nobody knows "
+            "which of them an action is for; each agent needs an id of its own"
+        )
 
 
 def _load_fast_codec(specs: Mapping[str, BehaviorSpec]) -> "TrainerCodec | None":
@@ -73,10 +85,12 @@ class UnityEnvironment(SteppedEnvironment):
         num_areas: int = 1,
         *,
         wait_for_editor: bool = False,
+        listen: str | None = None,
     ) -> None:
         """`file_name`: the executable; None waits for the Editor on port 5004, without limit if `wait_for_editor`.
 
-        `timeout_wait` (s) limits every other wait for the player. `log_folder`: where player logs go.
+        `timeout_wait` (s) limits every other wait for the player. `log_folder`: where player logs go. `listen`: an
+        address of this machine to be reached at from others, without which it is reached from here alone.
 
         Raises UnityEnvironmentException (not found, ended, wrong version), UnityTimeOutException (silent) and
         PortInUseError.
@@ -101,11 +115,11 @@ class UnityEnvironment(SteppedEnvironment):
 
         executable = None if file_name is None else find_executable(file_name)
         if base_port is not None:
-            self._server = PlayerServer(base_port + worker_id, worker_id)
+            self._server = PlayerServer(base_port + worker_id, worker_id, listen)
         elif executable is None:
-            self._server = PlayerServer(self.DEFAULT_EDITOR_PORT)
+            self._server = PlayerServer(self.DEFAULT_EDITOR_PORT, listen=listen)
         else:
-            self._server = PlayerServer.on_free_port(self.BASE_ENVIRONMENT_PORT + worker_id, worker_id)
+            self._server = PlayerServer.on_free_port(self.BASE_ENVIRONMENT_PORT + worker_id, worker_id, listen)
         self.port = self._server.port
         atexit.register(self.close)
         try:
@@ -193,6 +207,8 @@ class UnityEnvironment(SteppedEnvironment):
         else:
             steps, side_channel = decoded
             self._side_channels.process_side_channel_message(side_channel)
+        for name, (decisions, _) in steps.items():
+            _check_ids(name, decisions.agent_id)
         self._steps = steps
         self._needs_reset = False
         return steps

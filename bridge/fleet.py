@@ -17,13 +17,20 @@ from bridge.exceptions import (
     UnityCommunicationException,
     UnityEnvironmentException,
     UnityException,
+    UnityObservationException,
+    UnitySideChannelException,
     UnityTimeOutException,
 )
 from bridge.stepped_environment import SteppedEnvironment
 
 # What a player may fail with and work again when it is started anew; a player that says goodbye does not fail.
-RESTARTABLE = (UnityCommunicationException, UnityEnvironmentException, UnityTimeOutException)
-
+RESTARTABLE = (
+    UnityCommunicationException,
+    UnityEnvironmentException,
+    UnityObservationException,
+    UnitySideChannelException,
+    UnityTimeOutException,
+)
 
 _SLICE_SECONDS = 0.5
 
@@ -136,20 +143,33 @@ class Fleet:
 
     def _receive_steps(self, player: int) -> Steps:
         error = self._failed.pop(player, None)
+        while True:
+            try:
+                if error is not None:
+                    raise error
+                return self.environments[player].receive_steps()
+            except RESTARTABLE as failure:
+                error = self._start_again(player, failure)
+
+    def _start_again(self, player: int, failure: UnityException) -> UnityException | None:
+        """A new player, and its first reset, in place of one that failed; returns its error if it fails at that.
+
+        Raises `failure` when no more may be started.
+        """
+        if self.restart is None:
+            raise failure
+        self.environments[player].close()  # its port and its process are wanted again
         try:
-            if error is not None:
-                raise error
-            return self.environments[player].receive_steps()
-        except RESTARTABLE as error:
-            if self.restart is None:
-                raise
-            self.environments[player].close()  # its port and its process are wanted again
-            environment = self.environments[player] = self.restart(player, error)
+            environment = self.environments[player] = self.restart(player, failure)
             environment.on_message(self._arrived.set)
             if self.on_restart is not None:
                 self.on_restart(player)
             environment.send_reset()
-            return environment.receive_steps()
+        except RESTARTABLE as error:
+            if error is failure:
+                raise
+            return error
+        return None
 
     def set_actions(self, behavior_name: str, action: ActionTuple) -> None:
         """`action`: one row for each row of the behavior's decisions in the last steps, else UnityActionException."""

@@ -1,6 +1,7 @@
 """Visual observations that arrive as PNG files."""
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,10 @@ def decode_png_observation(
     """
     if len(shape) != 3:
         raise UnityObservationException(f"a PNG image has a shape of three numbers, not {shape}")
-    decoded = np.concatenate([_decode_png(part) for part in _split(data)])  # [3 * images, height, width]
+    images = [_decode_png(part, shape) for part in _split(data)]
+    if len({image.shape for image in images}) > 1:
+        raise UnityObservationException("PNG images of different sizes make no observation")
+    decoded = np.concatenate(images)  # [3 * images, height, width]
     channels_first = _channels_come_first(shape, decoded.shape[1:], dimension_property)
     channels, *height_width = shape if channels_first else (shape[2], *shape[:2])
     if channel_mapping:
@@ -54,15 +58,23 @@ def _split(data: bytes) -> list[bytes]:
     return [_SIGNATURE + image for image in images]
 
 
-def _decode_png(data: bytes) -> NDArray[np.float32]:
+def _decode_png(data: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Values in [0, 1], [3, height, width]."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0
-    except (OSError, SyntaxError) as error:  # what Pillow raises for broken images
+            # Before it is unpacked: a few bytes may claim to be more pixels than there is memory.
+            fits = image.width * image.height <= math.prod(shape)
+            pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0 if fits else None
+    except UnidentifiedImageError as error:  # names an object in memory, which tells nobody anything
+        raise UnityObservationException("what should be a PNG image is none") from error
+    except Exception as error:  # Pillow raises many kinds for broken images
         raise UnityObservationException(f"the PNG image cannot be decoded: {error}") from error
+    if pixels is None:
+        raise UnityObservationException(
+            f"the PNG image has {image.width} x {image.height} pixels, the shape is {shape}"
+        )
     return np.moveaxis(pixels, -1, 0)
 
 

@@ -151,8 +151,10 @@ class _IncomingParameters(SideChannel):
             self._parameters.set_sampler(key, lambda: generator.gauss(mean, deviation), generator)
         elif sampler == kinds.MULTIRANGEUNIFORM:
             edges = msg.read_float32_list()
-            ranges = list(zip(edges[::2], edges[1::2], strict=True))
+            ranges = list(zip(edges[::2], edges[1::2], strict=False))
             widths = [high - low for low, high in ranges]
+            if len(edges) % 2 or not (sum(widths) > 0 and min(widths) >= 0 and math.isfinite(sum(widths))):
+                raise UnityCommunicationException(f"environment parameter '{key}' has the impossible ranges {edges}")
             self._parameters.set_sampler(
                 key, lambda: generator.uniform(*generator.choices(ranges, widths)[0]), generator
             )

@@ -1,11 +1,12 @@
-"""Ports of the loopback interfaces: is one free, which one is, and who holds it."""
+"""Addresses and ports to listen on: is a port free, which one is, and who holds it."""
 
+import ipaddress
 import os
 import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bridge.exceptions import UnityEnvironmentException
 
 _TOOL_TIMEOUT_SECONDS = 2.0
 _SHOWN_COMMAND_LENGTH = 100
+_ALL = {"0.0.0.0", "::"}
 
 
 def check_port(port: int) -> int:
@@ -35,21 +37,50 @@ def ipv6_loopback_exists() -> bool:
     return True
 
 
-def port_is_free(port: int) -> bool:
-    """Whether a server can listen on `port` of 127.0.0.1 and, where there is one, of ::1 (`localhost` may be either).
+def loopback_addresses() -> list[str]:
+    """127.0.0.1 and, where there is one, ::1: Unity dials `localhost`, which may be either."""
+    return ["127.0.0.1", *(["::1"] if ipv6_loopback_exists() else [])]
+
+
+def addresses_of(listen: str | None) -> list[str]:
+    """What to listen on: the loopback addresses, and `listen`, a name or address of this machine (0.0.0.0: all).
+
+    Raises UnityEnvironmentException when it is no address of this machine.
+    """
+    loopback = loopback_addresses()
+    if listen is None:
+        return loopback
+    try:
+        family, _, _, _, (address, *_) = socket.getaddrinfo(listen, None, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        raise UnityEnvironmentException(
+            f"--listen {listen}: this machine has no such address ({error.strerror}); use one of its own, or leave "
+            "--listen out to be reached from this machine alone"
+        ) from error
+    if address in _ALL:  # gRPC makes IPv4 and IPv6 of each
+        return [address]
+    return [*loopback, *({str(address)} - set(loopback))]
+
+
+def is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
+def port_is_free(port: int, addresses: Sequence[str] | None = None) -> bool:
+    """Whether a server can listen on `port` of these addresses, by default the loopback ones.
 
     Connections of an ended server that linger (TIME_WAIT) do not count as taken. Raises UnityEnvironmentException when
     `port` is no port number, or one that only an administrator may use.
     """
     check_port(port)
-    addresses = [(socket.AF_INET, "127.0.0.1")]
-    if ipv6_loopback_exists():
-        addresses.append((socket.AF_INET6, "::1"))
-    if sys.platform not in ("linux", "win32"):
+    wanted = list(loopback_addresses() if addresses is None else addresses)
+    if not _ALL.isdisjoint(wanted) or sys.platform not in ("linux", "win32"):
         # BSD and macOS let 127.0.0.1 be bound beside a listener on all interfaces. Nothing listens: no firewall asks.
-        wildcards = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
-        addresses += [(family, wildcards[family]) for family, _ in addresses]
-    return all(_can_bind(family, address, port) for family, address in addresses)
+        wanted += ["0.0.0.0", *(["::"] if ipv6_loopback_exists() else [])]
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    return all(_can_bind(families[ipaddress.ip_address(each).version], each, port) for each in wanted)
 
 
 def _can_bind(family: socket.AddressFamily, address: str, port: int) -> bool:
@@ -73,12 +104,12 @@ def _can_bind(family: socket.AddressFamily, address: str, port: int) -> bool:
     return True
 
 
-def find_free_port(first: int, count: int = 100) -> int:
+def find_free_port(first: int, count: int = 100, addresses: Sequence[str] | None = None) -> int:
     """The lowest free port of the `count` ports from `first` on; raises UnityEnvironmentException when none is free."""
     check_port(first)
     last = min(first + count - 1, 65535)
     for port in range(first, last + 1):
-        if port_is_free(port):
+        if port_is_free(port, addresses):
             return port
     holder = describe_port_holder(first, prefix=f"; {first} is held by ")
     raise UnityEnvironmentException(f"none of the ports {first} to {last} is free{holder}; choose another first port")

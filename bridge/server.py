@@ -4,6 +4,7 @@ The player calls `Exchange` with its state and the call is held until the traine
 are raw bytes here.
 """
 
+import logging
 import queue
 import threading
 import time
@@ -21,7 +22,9 @@ from bridge.exceptions import (
     UnityTimeOutException,
 )
 from bridge.messages import EXCHANGE_METHOD, STATUS_STOP, UnityMessageProto
-from bridge.ports import describe_port_holder, find_free_port, ipv6_loopback_exists, port_is_free
+from bridge.ports import addresses_of, describe_port_holder, find_free_port, is_loopback, port_is_free
+
+logger = logging.getLogger(__name__)
 
 CHANNEL_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 # so_reuseport off: with it two servers share a port silently and each gets half of the calls.
@@ -84,7 +87,8 @@ class _Call:
 class PlayerServer:
     """Listens on one port of the loopback interfaces (127.0.0.1 and ::1; Unity dials `localhost`) for one player.
 
-    `receive` and `send` alternate. Raises PortInUseError when the port is taken.
+    With `listen` on that address of this machine as well, which is warned of. `receive` and `send` alternate. Raises
+    PortInUseError when the port is taken, UnityEnvironmentException for an address that is not this machine's.
 
     Attributes:
         on_message: called, from another thread, when `receive` has something to return or to raise.
@@ -92,8 +96,9 @@ class PlayerServer:
 
     on_message: Callable[[], None] = staticmethod(lambda: None)
 
-    def __init__(self, port: int, worker_id: int = 0) -> None:
+    def __init__(self, port: int, worker_id: int = 0, listen: str | None = None) -> None:
         self.port = port
+        self._addresses = addresses_of(listen)
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # None: the player can send none any more
         self._lock = threading.Lock()
         self._peer: str | None = None  # the address at the player's end
@@ -104,18 +109,19 @@ class PlayerServer:
             self._listen(worker_id)
 
     @classmethod
-    def on_free_port(cls, first: int, worker_id: int = 0) -> "PlayerServer":
+    def on_free_port(cls, first: int, worker_id: int = 0, listen: str | None = None) -> "PlayerServer":
         """Listens on the first free port from `first` on."""
+        addresses = addresses_of(listen)
         with _choosing_port:
             while True:
-                port = find_free_port(first)
+                port = find_free_port(first, addresses=addresses)
                 try:
-                    return cls(port, worker_id)
+                    return cls(port, worker_id, listen)
                 except PortInUseError:  # another program was looking for a port at the same moment
                     first = port + 1
 
     def _listen(self, worker_id: int) -> None:
-        if not port_is_free(self.port):
+        if not port_is_free(self.port, self._addresses):
             raise PortInUseError(worker_id, _port_in_use(self.port))
         # One thread is in the call that is held; the others turn down whoever calls besides.
         self._threads = _DaemonThreads(3)
@@ -123,16 +129,23 @@ class PlayerServer:
         handler = grpc.unary_unary_rpc_method_handler(self._exchange)  # no (de)serialisers: bytes in, bytes out
         service, method = EXCHANGE_METHOD.strip("/").split("/")
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        addresses = [f"127.0.0.1:{self.port}"] + ([f"[::1]:{self.port}"] if ipv6_loopback_exists() else [])
-        for address in addresses:
+        for address in self._addresses:
             try:
-                bound = self._server.add_insecure_port(address)
+                bound = self._server.add_insecure_port(_with_port(address, self.port))
             except RuntimeError:
                 bound = 0
             if bound == 0:  # taken between the check and now
                 self.close()
                 raise PortInUseError(worker_id, _port_in_use(self.port))
         self._server.start()
+        exposed = [_with_port(address, self.port) for address in self._addresses if not is_loopback(address)]
+        if exposed:
+            logger.warning(
+                "Listening on %s, which other machines can reach. ML-Agents' protocol has neither encryption (TLS) nor "
+                "a password (token): anyone who reaches this port can feed the trainer data, and stop it. An SSH "
+                "tunnel does without: see 'Players on another machine' in bridge/README.md.",
+                " and ".join(exposed),
+            )
 
     def _exchange(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call, peer = _Call(), context.peer()
@@ -229,6 +242,10 @@ class PlayerServer:
         self.stop_player()
         self._server.stop(grace=None).wait()
         self._threads.shutdown()
+
+
+def _with_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _stop_message(reason: str) -> bytes:

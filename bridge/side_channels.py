@@ -314,8 +314,10 @@ class StatsSideChannel(SideChannel):
 
     def on_message_received(self, msg: IncomingMessage) -> None:
         key = msg.read_string()
-        value = msg.read_float32()
-        self._stats[key].append((value, StatsAggregationMethod(msg.read_int32())))
+        value, aggregation = msg.read_float32(), msg.read_int32()
+        if aggregation not in iter(StatsAggregationMethod):
+            raise UnitySideChannelException(f"the statistic '{key}' has the unknown aggregation {aggregation}")
+        self._stats[key].append((value, StatsAggregationMethod(aggregation)))
 
     def get_and_reset_stats(self) -> EnvironmentStats:
         """What arrived since the last call: key to a list of (value, aggregation)."""

@@ -154,7 +154,7 @@ def read_agents(
         flag = first_flag + row * flags
         words[flag : flag + flags] = 0
         is_done, interrupted = int64(0), int64(0)
-        seen, first = 0, int64(0)
+        seen, first, masked = 0, int64(0), False
         while at < pos:
             tag, value, start, at = _field(data, at, pos)
             if tag == wire.OBSERVATION:
@@ -178,8 +178,9 @@ def read_agents(
             elif tag == wire.MAX_STEP_REACHED:
                 interrupted = value
             elif tag == wire.ACTION_MASK:
-                if not done and at - start != flags:
+                if not done and (masked or at - start != flags):  # a second one is appended to the first
                     return False
+                masked = True
                 for i in range(start, at):
                     if data[i] > 1:
                         return False

@@ -36,8 +36,8 @@ def serve(free_port: int) -> Iterator[Callable[..., PlayerServer]]:
     """A function that makes a PlayerServer, on `free_port` by default; all are closed in the end."""
     servers = []
 
-    def start(port: int = free_port, worker_id: int = 0) -> PlayerServer:
-        servers.append(PlayerServer(port, worker_id))
+    def start(port: int = free_port, worker_id: int = 0, listen: str | None = None) -> PlayerServer:
+        servers.append(PlayerServer(port, worker_id, listen))
         return servers[-1]
 
     yield start
@@ -60,6 +60,12 @@ def introduction() -> UnityMessageProto:
     message = UnityMessageProto()
     message.unity_output.rl_initialization_output.communication_version = "1.5.0"
     return message
+
+
+def other_addresses() -> set[str]:
+    """Those of this machine that are not its loopback addresses proper."""
+    named = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)}
+    return (named | ({"127.0.0.2"} if sys.platform == "linux" else set())) - {"127.0.0.1", "::1"}
 
 
 def is_refused(message: UnityMessageProto) -> bool:
@@ -89,13 +95,54 @@ class TestAddresses:
         assert listening & ipv4
         assert listening - ipv4 == (ipv6 if ports.ipv6_loopback_exists() else set())
 
-    def test_another_address_of_this_machine_is_refused(self, serve, free_port: int) -> None:
+    def test_another_address_of_this_machine_is_refused(self, serve, free_port: int, caplog) -> None:
         serve()
-        others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)}
-        others |= {"127.0.0.2"} if sys.platform == "linux" else set()
-        for address in others - {"127.0.0.1", "::1"}:
+        for address in other_addresses():
             with pytest.raises(OSError), socket.create_connection((address, free_port), timeout=2):
                 pass
+        assert caplog.messages == []
+
+    @pytest.mark.parametrize("everywhere", ["0.0.0.0", pytest.param("::", marks=needs_ipv6)])
+    def test_to_listen_on_all_addresses_opens_it_to_other_machines_and_is_warned_of(
+        self, serve, free_port: int, raw_player, caplog, everywhere: str
+    ) -> None:
+        server = serve(listen=everywhere)
+        for address in [*other_addresses(), "localhost", "127.0.0.1"]:
+            if ":" not in address or everywhere == "::":
+                with socket.create_connection((address, free_port), timeout=10):
+                    pass
+        call = raw_player(free_port).begin(numbered(1))
+        assert number_in(server.receive(10)) == 1
+        server.send(numbered(2).SerializeToString())
+        assert number_in(call.result(10)) == 2
+        shown = f"[::]:{free_port}" if everywhere == "::" else f"0.0.0.0:{free_port}"
+        (warning,) = caplog.messages
+        assert warning.startswith(f"Listening on {shown}, which other machines can reach.")
+        for word in ("TLS", "token", "feed the trainer data, and stop it", "SSH tunnel", "bridge/README.md"):
+            assert word in warning
+
+    def test_one_more_address_is_listened_on_beside_the_loopback_ones(self, serve, free_port: int, caplog) -> None:
+        for address in sorted(other_addresses()):
+            server = serve(listen=address)
+            for one in (address, "127.0.0.1"):
+                with socket.create_connection((one, free_port), timeout=10):
+                    pass
+            server.close()
+        assert len(caplog.messages) == len({each for each in other_addresses() if not ports.is_loopback(each)})
+
+    @pytest.mark.parametrize("address", ["192.0.2.1", "no such name."])  # of documentation (RFC 5737): nobody has it
+    def test_an_address_of_another_machine_is_refused(self, serve, address: str) -> None:
+        with pytest.raises(UnityEnvironmentException, match=f"--listen {address}: this machine has no such address"):
+            serve(listen=address)
+
+    def test_a_port_that_is_taken_on_the_address_to_listen_on_is_in_use(self, serve, free_port: int) -> None:
+        for address in sorted(other_addresses())[:1]:
+            with socket.create_server((address, free_port)):
+                with pytest.raises(PortInUseError):
+                    serve(listen=address)
+                server = PlayerServer.on_free_port(free_port, 0, address)
+                assert server.port > free_port
+                server.close()
 
 
 class TestPort:
@@ -123,7 +170,7 @@ class TestPort:
         assert f"PortInUseError: port {free_port} is in use{by}" in done.stderr
 
     def test_one_that_is_taken_between_the_look_and_the_leap(self, serve, free_port: int, monkeypatch) -> None:
-        monkeypatch.setattr("bridge.server.port_is_free", lambda port: True)
+        monkeypatch.setattr("bridge.server.port_is_free", lambda *_: True)
         before = threading.active_count()
         with socket.socket() as holder:
             holder.bind(("127.0.0.1", free_port))

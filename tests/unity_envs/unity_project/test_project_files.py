@@ -82,12 +82,6 @@ def test_the_example_workflow_is_yaml_and_says_that_it_was_not_run(unity_project
     assert build["buildMethod"] == "MlAgentsBridge.Build.FromCommandLine"
 
 
-def test_the_documents_link_to_what_exists(unity_project):
-    text = (unity_project / "README.md").read_text()
-    links = re.findall(r"\]\(([^)#]+)\)", text)
-    assert links and not [link for link in links if not (unity_project / link).exists()]
-
-
 def test_no_line_of_a_script_is_too_long(unity_project):
     paths = [path for folder in (unity_project, Path(__file__).parent) for path in folder.rglob("*.cs")]
     lines = [(path.name, number, line) for path in paths for number, line in enumerate(path.read_text().split("\n"), 1)]
