@@ -38,7 +38,6 @@ DEMOS = {
     "pole_balancer_actor_critic": ("torch", "--steps=10240"),
     "ball3d_ppo": ("torch", "--steps=12000"),
 }
-REPEATS = 3  # of each short run; the middle one counts
 SMOOTHED = 20  # episodes in a point of a curve
 CLOSE = 1e-3  # how far, relatively, losses may be apart to count as the same but for rounding
 RUN_LIMIT = 3600  # seconds
@@ -48,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check that the demos learn, and write a report.")
     parser.add_argument("--names", nargs="+", choices=list(DEMOS), default=list(DEMOS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="of each short run (default: %(default)s)")
     parser.add_argument("--report-folder", type=Path, default=Path(__file__).parent, help="default: this file's folder")
     parser.add_argument("--traces", type=Path, help="keep what each run wrote here, and do not repeat what is there")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time (default: %(default)s)")
@@ -68,9 +68,10 @@ def main() -> int:
                 draw_curves(name, seeds, folder / f"demo_{name}.png")
                 demos[name] = {
                     **facts,
+                    "load": machine.load(),
                     "bar": seeds[0]["bar"],
                     "seeds": [figures(trace) for trace in seeds],
-                    "beside": compare(name, traces),
+                    "beside": compare(name, traces, arguments.repeats),
                 }
                 demos = {known: demos[known] for known in DEMOS if known in demos}
                 write_text_whole(stored, json.dumps({"demos": demos}, indent=2) + "\n")
@@ -114,17 +115,16 @@ def figures(trace: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compare(name: str, folder: Path) -> dict[str, Any]:
+def compare(name: str, folder: Path, repeats: int) -> dict[str, Any]:
     """Short runs from one start, in turn on ours and on the plain library: what is the same, and how long each took."""
     plain, budget = DEMOS[name]
     say(f"{name}: beside plain {plain}")
-    pairs = [
-        [
-            run(name, folder / "short.json", budget, "--played=1", f"--backend={backend}")
-            for backend in ("kernels", plain)
-        ]
-        for _ in range(REPEATS)
-    ]
+
+    def short(backend: str, repeat: int) -> dict[str, Any]:
+        file = folder / f"{name}-short-{backend}-{repeat}.json"
+        return run(name, file, budget, "--played=1", f"--backend={backend}")
+
+    pairs = [(short("kernels", repeat), short(plain, repeat)) for repeat in range(repeats)]
     ours, theirs = pairs[0]
     return {
         "plain": plain,
@@ -181,23 +181,26 @@ def to_markdown(demos: dict[str, Any]) -> str:
     lines += ["", "Seconds are of learning alone, two runs at a time: no measure of speed.", ""]
     lines += ["## Beside the plain library", ""]
     lines += [
-        f"Short runs from one start, alternated, {REPEATS} of each; seconds of the middle one, the environment's part "
+        "Short runs from one start, alternated, as often as stated; seconds of the middle one, the environment's part "
         "included. Episodes count as the same until one has another length, updates until a loss is further away than "
         f"{CLOSE:g} of itself. Times faster: of each pair, the lowest to the highest.",
         "",
-        "| demo | plain | budget | same episodes | same updates | seconds, ours | seconds, plain | times faster |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| demo | plain | budget | runs | same episodes | same updates | seconds, ours | plain | times faster |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, demo in demos.items():
         one = demo["beside"]
         lines.append(
-            f"| {name} | {one['plain']} | `{one['budget']}` | {one['same_episodes']:,} of {one['episodes']:,} | "
-            f"{one['same_updates']:,} of {one['updates']:,} | {one['seconds']:.2f} | {one['plain_seconds']:.2f} | "
+            f"| {name} | {one['plain']} | `{one['budget']}` | {len(one['ratios'])} | "
+            f"{one['same_episodes']:,} of {one['episodes']:,} | {one['same_updates']:,} of {one['updates']:,} | {one['seconds']:.2f} | {one['plain_seconds']:.2f} | "
             f"{one['ratios'][0]:.2f} to {one['ratios'][-1]:.2f} |"
         )
     lines += ["", "## Learning curves", ""]
     for name, demo in demos.items():
-        lines += [f"![Learning curves of {name}](demo_{name}.png)", "", machine.in_words(demo), ""]
+        busy = (
+            "" if demo["load"] is None else f" {demo['load']:.0f} programs wanted to run meanwhile, these among them."
+        )
+        lines += [f"![Learning curves of {name}](demo_{name}.png)", "", machine.in_words(demo) + busy, ""]
     return "\n".join(lines)
 
 
