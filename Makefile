@@ -10,7 +10,7 @@ RESULTS := results
 RUN_ID ?= $(ENVIRONMENT)-$(NOW)
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity verify-in-game verify-distributed verify-extras unity-plugin fuzz demos pictures unity-build tensorboard clean
+.PHONY: help setup kernels wheel train test lint proto bench verify-learning verify-environments verify-parity verify-in-game verify-distributed verify-extras verify-faults soak unity-plugin fuzz demos pictures unity-build tensorboard clean
 
 help:
 	@echo "make train        train 3DBall until its mean reward is $(STOP_AT), then say where everything is"
@@ -21,6 +21,8 @@ help:
 	@echo "make verify-learning  train 3DBall with three seeds and check what it learns, into tests/reports/"
 	@echo "make verify-environments  train all three with five seeds and check what they learn, into tests/reports/"
 	@echo "make verify-parity  learning curves beside the official trainer's, three seeds each, into tests/reports/"
+	@echo "make verify-faults  break players and trainers, ours and the official one, into tests/reports/"
+	@echo "make soak         an hour of training watched, 200 kills, 100 restarts, into tests/reports/"
 	@echo "make fuzz         search a quarter of an hour for bytes that the codec misreads, into tests/reports/"
 	@echo "make demos        run trainers/demos with three seeds each, beside plain torch and Keras, into tests/reports/"
 	@echo "make pictures     draw the README's pictures (needs Debian's chromium and chromium-driver)"
@@ -120,6 +122,13 @@ unity-plugin: .venv/.installed
 
 verify-environments: .venv/.installed
 	@$(BIN)/python tests/reports/verify_environments.py
+
+verify-faults: .venv/.installed
+	@peer=$$($(BIN)/python tests/benchmarks/build_peer.py --no-install) && MLBRIDGE_PEER_PYTHON="$$peer" \
+	    $(BIN)/python tests/reports/verify_faults.py
+
+soak: .venv/.installed
+	@$(BIN)/python tests/reports/verify_soak.py $(if $(PHASES),--phases $(PHASES))
 
 fuzz: .venv/.installed-dev
 	@$(BIN)/python tests/reports/verify_fuzzing.py $(if $(SECONDS),--seconds $(SECONDS))

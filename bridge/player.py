@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from mlagents_envs.base_env import ActionSpec, ActionTuple, BehaviorSpec
 
 from bridge import API_VERSION, __version__
@@ -337,7 +338,12 @@ def _exchange(call: Any, data: bytes, *, wait_for_ready: bool = False, timeout: 
 
 
 def _parse(data: bytes) -> Any:
-    answer = UnityMessageProto.FromString(data)
+    try:
+        answer = UnityMessageProto.FromString(data)
+    except DecodeError as error:
+        raise UnityCommunicationException(
+            f"the trainer sent {len(data)} bytes that are no protocol message: {error}"
+        ) from error
     if answer.header.status != STATUS_OK:
         raise _TrainerGone
     return answer

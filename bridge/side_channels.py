@@ -315,7 +315,7 @@ class StatsSideChannel(SideChannel):
     def on_message_received(self, msg: IncomingMessage) -> None:
         key = msg.read_string()
         value, aggregation = msg.read_float32(), msg.read_int32()
-        if aggregation not in iter(StatsAggregationMethod):
+        if aggregation not in list(StatsAggregationMethod):
             raise UnitySideChannelException(f"the statistic '{key}' has the unknown aggregation {aggregation}")
         self._stats[key].append((value, StatsAggregationMethod(aggregation)))
 

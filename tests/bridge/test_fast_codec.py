@@ -318,6 +318,7 @@ RARE = {
     "a shape that is cut off": message(entry("A", observation([1, 2], (2,), "x", part(1, b"\x80")))),
     "a mask of another length": message(entry("A", agent(0, 0, part(11, b"\1\1\1\1")))),
     "a mask of two pieces": message(entry("A", agent(0, 0, part(11, b"\1\1"), part(11, b"\1\1\1")))),
+    "two masks that would do": message(entry("A", agent(0, 0, part(11, bytes(5)), part(11, b"\1\0\0\0\0")))),
     "a mask that is not packed": message(entry("A", agent(0, 0, integer(11, 1)))),
     "a flag of 2": message(entry("A", agent(0, 0, integer(8, 2)))),
     "an id that is a float": message(entry("A", agent(0, 0, floating(10, 1)))),

@@ -10,6 +10,7 @@ from bridge.exceptions import (
     UnityActionException,
     UnityEnvironmentException,
     UnityException,
+    UnityObservationException,
     UnityTimeOutException,
 )
 from bridge.fleet import Fleet, FleetSteps
@@ -282,3 +283,32 @@ def test_a_player_that_fails_at_a_reset_is_started_again(toy) -> None:
     fleet = Fleet([FailingAtReset(toy.EchoWorld), InProcessEnvironment(toy.EchoWorld)])
     fleet.restart = lambda player, why: InProcessEnvironment(toy.EchoWorld)
     assert fleet.reset()[toy.ECHO].decision_players.tolist() == [0, 0, 1, 1]
+
+
+def test_a_player_whose_restart_fails_is_started_again_until_that_is_refused(toy) -> None:
+    """The second life cannot be opened, the third fails at its reset, the fourth sends what nobody can read."""
+
+    class FailingAtReset(InProcessEnvironment):
+        def send_reset(self) -> None:
+            raise UnityTimeOutException("life 3")
+
+    class SendingNonsense(InProcessEnvironment):
+        def receive_steps(self):
+            raise UnityObservationException("life 4")
+
+    told = []
+
+    def restart(player, why):
+        told.append(str(why))
+        if len(told) == 1:
+            raise UnityEnvironmentException("life 2")
+        if len(told) == 4:
+            raise why
+        return [FailingAtReset, SendingNonsense][len(told) - 2](toy.EchoWorld)
+
+    fleet = Fleet([Failing(toy.EchoWorld, 1, "receive")])
+    fleet.restart = restart
+    fleet.reset()
+    with pytest.raises(UnityObservationException, match="life 4"):
+        step(fleet)
+    assert told == ["it crashed", "life 2", "life 3", "life 4"]

@@ -191,6 +191,14 @@ class TestMistakesOfTheTrainer:
         with pytest.raises(UnityCommunicationException, match=r"the trainer speaks version 2\.0\.0"):
             played.result(10)
 
+    def test_bytes_that_are_no_message(self, trainer: Trainer, playing) -> None:
+        played = playing()
+        trainer.welcome()
+        trainer.receive()
+        trainer.server.send(b"\xff" * 9)
+        with pytest.raises(UnityCommunicationException, match="the trainer sent 9 bytes that are no protocol message"):
+            played.result(10)
+
 
 class TestLeaving:
     def stepping(self, trainer: Trainer, toy) -> None:

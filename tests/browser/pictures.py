@@ -25,7 +25,7 @@ from trainers.console import DashboardConsole, Progress
 PICTURES = Path(__file__).resolve().parents[2] / "trainers" / "pictures"
 SEEDS = (1, 2, 3)
 LEARNING_RATES = {"rate-0.003": 0.003, "rate-0.0003": 0.0003}
-SHOWN_LINES, COLUMNS = 7, 100
+SHOWN_LINES, COLUMNS = 7, 116
 
 
 class KeptDashboard(DashboardConsole):
@@ -95,7 +95,7 @@ def take_replay(browser: Any, results: Path) -> None:
     run("play", results / "pictures-3DBall", *words, "--html", page)
     browser.driver.get(page.absolute().as_uri())
     browser.wait_for(lambda: browser.script("return replay.drawn > 1"), "two frames were drawn")
-    browser.script("Object.assign(replay, {playing: false, moment: 420}); dispatchEvent(new Event('resize'))")
+    browser.script("Object.assign(replay, {playing: false, moment: 150}); dispatchEvent(new Event('resize'))")
     browser.driver.save_screenshot(str(PICTURES / "replay.png"))
 
 

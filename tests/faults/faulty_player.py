@@ -22,6 +22,7 @@ from unity_envs.worlds import make_world_factory
 AGENTS = 12
 BEHAVIOR = "3DBall?team=0"
 LARGE = 64 * 2**20
+EXCHANGE = player._exchange
 _SLOW_MESSAGES, _SLOW_SECONDS = 10, 0.3
 
 
@@ -86,6 +87,14 @@ def nobody(output, agents):
     output.rl_output.ClearField("agentInfos")
 
 
+def one_more(call, data):
+    """A message without agents, before the one with them."""
+    if changed(nobody)(call, data) is None:
+        return None
+    EXCHANGE(call, changed(nobody)(call, data))
+    return data
+
+
 def large(output, agents):
     # A channel of the game's own, that no trainer knows.
     output.rl_output.side_channel += bytes(range(16)) + struct.pack("<i", LARGE) + bytes(LARGE)
@@ -99,6 +108,7 @@ FAULTS: dict[str, Callable] = {
     "garbage": lambda call, data: b"\xff" * 100,
     "64 MiB": changed(large),
     "nobody": changed(nobody),
+    "nobody then all": one_more,
     "other shape": changed(other_shape),
     "same id": changed(same_id),
     "other actions": changed(other_actions),
@@ -117,7 +127,7 @@ def main() -> int:
     life = len(list(arguments.lives.iterdir()))
     name, _, at = faults[min(life, len(faults) - 1)].partition("@")
     counter = os.open(arguments.lives / f"{life:03}", os.O_WRONLY | os.O_CREAT)
-    exchange, sent, answered, done = player._exchange, 0, 0, False
+    sent, answered, done = 0, 0, False
 
     def faulty(call, data: bytes, **how) -> bytes:
         nonlocal sent, answered, done
@@ -132,7 +142,7 @@ def main() -> int:
             bad = FAULTS[name](call, data)
             done = bad is not None
             data = bad or data
-        answer = exchange(call, data, **how)
+        answer = EXCHANGE(call, data, **how)
         answered += waiting
         os.pwrite(counter, str(answered).encode(), 0)
         return answer

@@ -190,11 +190,18 @@ def to_markdown(demos: dict[str, Any]) -> str:
     ]
     for name, demo in demos.items():
         one = demo["beside"]
-        lines.append(
-            f"| {name} | {one['plain']} | `{one['budget']}` | {len(one['ratios'])} | "
-            f"{one['same_episodes']:,} of {one['episodes']:,} | {one['same_updates']:,} of {one['updates']:,} | {one['seconds']:.2f} | {one['plain_seconds']:.2f} | "
-            f"{one['ratios'][0]:.2f} to {one['ratios'][-1]:.2f} |"
-        )
+        cells = [
+            name,
+            one["plain"],
+            f"`{one['budget']}`",
+            str(len(one["ratios"])),
+            f"{one['same_episodes']:,} of {one['episodes']:,}",
+            f"{one['same_updates']:,} of {one['updates']:,}",
+            f"{one['seconds']:.2f}",
+            f"{one['plain_seconds']:.2f}",
+            f"{one['ratios'][0]:.2f} to {one['ratios'][-1]:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## Learning curves", ""]
     for name, demo in demos.items():
         busy = (

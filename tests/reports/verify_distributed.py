@@ -8,9 +8,11 @@ for Unity players, whose frames keep other cores busy. Delays are those of a lin
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from trainers.run_folder import write_text_whole
 SOLVED = 95.0
 LIMIT = 1800  # seconds of one training
 RELAY = Path(__file__).parents[1] / "distributed" / "relay.py"
+TAG = "Environment/Cumulative Reward"
 SUMMARY = re.compile(r"Step: (\d+)\. Time Elapsed: ([\d.]+) s\. Mean Reward: ([-\d.]+)\.")
 WIDE = {
     "network_settings.hidden_units": 256,
@@ -146,6 +149,50 @@ def delayed(folder: Path, delay: float) -> dict[str, Any]:
     return result
 
 
+def broken(folder: Path) -> dict[str, Any]:
+    """A training to mean reward 95 of which the second rank, the first one and a player are killed."""
+    command = [sys.executable, "-m", "trainers.commands", "learn", "3DBall", "--env=3DBall", "--workers=2", "--force"]
+    command += [f"--results-dir={folder}", "--run-id=broken", f"--stop-at-reward={SOLVED}", "--timeout-wait=30"]
+    command += ["--set=behaviors.3DBall.checkpoint_interval=12000"]
+    killed, output = [], ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        for line in training.stdout:
+            output += line
+            at = SUMMARY.search(line)
+            if at is not None and len(killed) < 3 and int(at[1]) >= 24_000 * (1 + len(killed)):
+                ranks = _children(training.pid, b"trainers.commands.learn")
+                victim = [ranks[-1], ranks[0], _children(ranks[-1], b"--mlagents-port")[0]][len(killed)]
+                os.kill(victim, signal.SIGKILL)
+                killed.append({"who": ("second rank", "first rank", "player")[len(killed)], "step": int(at[1])})
+        code = training.wait(LIMIT)
+    lines = summaries(output)
+    steps = [
+        row.split(",")[0] for row in (folder / "broken/run_logs/3DBall.csv").read_text().splitlines() if TAG in row
+    ]
+    result = {
+        "killed": killed,
+        "resumed": [int(step) for step in re.findall(r"Resuming '3DBall' from step (\d+)", output)],
+        "code": code,
+        "reward": lines[-1]["reward"],
+        "steps_to_95": lines[-1]["step"],
+        "steps_twice": len(steps) - len(set(steps)),
+    }
+    say(f"broken: {result}")
+    return result
+
+
+def _children(parent: int, word: bytes) -> list[int]:
+    """The processes that `parent` started with `word` in their command, by their age."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = folder.joinpath("stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent and word in folder.joinpath("cmdline").read_bytes():
+                found.append((int(fields[19]), int(folder.name)))
+    return [pid for _, pid in sorted(found)]
+
+
 def modelled(speed_without: float, delay_ms: float, averages: int, ranks: int = 2, buffer: int = BUFFER) -> float:
     """Agent-steps a second with a delay: an update costs as before, and each of its rounds 2 (ranks - 1) delays."""
     seconds = buffer / speed_without + (OTHER_ROUNDS + averages) * 2 * (ranks - 1) * delay_ms / 1000
@@ -186,6 +233,9 @@ def checks(report: dict[str, Any]) -> list[dict[str, Any]]:
         steps = [run["steps_to_95"] for run in report["curves"][name]]
         within = None not in [*one, *steps] and min(steps) <= max(one) and min(one) <= max(steps)
         found.append({"name": f"{name}: 95 within the seed noise of 1 rank", "passed": within})
+    if (run := report["broken"]) is not None:
+        again = run["reward"] >= SOLVED and len(run["killed"]) == 3 and run["steps_twice"] == run["code"] == 0
+        found.append({"name": "95 though both ranks and a player are killed, no step twice", "passed": again})
     for run in report["delays"]:
         found.append({"name": f"95 at a delay of {run['delay_ms']} ms", "passed": run["reward"] >= SOLVED})
     return found
@@ -245,6 +295,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="verify-distributed-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         report = {**facts, "costs": costs(), "speeds": speeds(folder), "curves": curves(folder, arguments.seeds)}
+        report["broken"] = broken(folder) if sys.platform == "linux" else None
         can = os.name == "posix" and os.geteuid() == 0 and os.path.exists("/dev/net/tun")
         report["delays"] = [delayed(folder, delay) for delay in [0.0, *arguments.delays]] if can else []
     for run in report["delays"]:

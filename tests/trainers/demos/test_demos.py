@@ -16,7 +16,7 @@ SHORT = {
     "cartpole_reinforce": (["--episodes", "8", "--played", "1"], "torch"),
     "cube_mover_dqn": (["--steps", "150", "--played", "1"], "keras"),
     "cube_mover_policy_gradient": (["--episodes", "30", "--played", "1"], "torch"),
-    "mountain_car_dqn": (["--steps", "4000", "--played", "1"], "keras"),
+    "mountain_car_dqn": (["--steps", "4608", "--played", "1"], "keras"),
     "pole_balancer_actor_critic": (["--steps", "2048", "--played", "1"], "torch"),
 }
 
