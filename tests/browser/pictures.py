@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from browser import open_browser
+from PIL import Image
 
 from bridge.ports import find_free_port
 from trainers.commands import learn, main
@@ -120,15 +122,21 @@ def tensorboard(folder: Path) -> Iterator[str]:
 
 
 def take_tensorboard(browser: Any, results: Path) -> None:
-    browser.resize(1100, 640)
+    browser.resize(1100, 1000)
     with tensorboard(results / "pictures-3DBall") as address:
         browser.driver.get(f"{address}#timeseries")
 
         def drawn() -> bool:
             return "/Cumulative Reward_hist" in browser.script("return document.body.innerText")
 
+        def curve() -> bool:
+            """Whether the first chart shows more than its grid, which is grey."""
+            png = browser.driver.find_element("tag name", "line-chart").screenshot_as_png
+            colors = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+            return bool((np.ptp(colors, axis=2) > 25).sum() > 200)
+
         browser.wait_for(drawn, "the cards of the rewards")
-        time.sleep(20)  # nothing tells when a chart is drawn
+        browser.wait_for(curve, "the curve of the rewards")
         browser.driver.save_screenshot(str(PICTURES / "tensorboard.png"))
 
 

@@ -43,7 +43,7 @@ def results(tmp_path_factory, mlbridge):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("tensorboard")
     (folder / "tiny.yaml").write_text(CONFIGURATION, encoding="utf-8")
-    command = [*mlbridge, "learn", "tiny.yaml", "--env", "CubeMover", "--in-process", "--run-id", "tiny"]
+    command = [*mlbridge, "learn", "tiny.yaml", "--env", "CubeMover", "--in-process", "--film", "--run-id", "tiny"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "results"
@@ -94,7 +94,7 @@ def test_the_scalars_page_shows_our_tags(page, tensorboard, screenshots):
     assert {each for each in page.requests() if not each.startswith(("data:", "blob:", tensorboard))} == set()
 
 
-def test_the_time_series_page_shows_curves_and_the_histogram_of_rewards(page, tensorboard, screenshots):
+def test_the_time_series_page_shows_curves_the_histogram_of_rewards_and_the_film(page, tensorboard, screenshots):
     page.driver.get("about:blank")
     page.driver.get(f"{tensorboard}#timeseries")
 
@@ -103,6 +103,6 @@ def test_the_time_series_page_shows_curves_and_the_histogram_of_rewards(page, te
         return "/Cumulative Reward_hist" in text and "/Cumulative Reward\\n" in text.replace("\n", "\\n") and text
 
     text = page.wait_for(shown, "the cards of the rewards")
-    assert "tiny/CubeMover" in text
+    assert {"tiny/CubeMover", "Film"} <= set(text.splitlines())
     page.driver.save_screenshot(str(screenshots / "tensorboard-timeseries.png"))
     assert page.errors() == []

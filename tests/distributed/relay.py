@@ -3,9 +3,9 @@
 python relay.py --delay-ms 10 [--rate-mbit 100] FIRST SECOND
 
 makes the namespaces FIRST (10.77.0.1) and SECOND (10.77.0.2), each with the interface `line`, prints `ready`, and
-carries packets between them until its standard input is closed. Needs root, `ip` and /dev/net/tun; the kernel needs no netem:
-every packet that one TUN device gives is written to the other one when its time has come. `--delay-ms` is that of one
-direction, half of what ping shows.
+carries packets between them until its standard input is closed. Needs root, `ip` and /dev/net/tun; the kernel needs no
+netem: every packet that one TUN device gives is written to the other one when its time has come. `--delay-ms` is that
+of one direction, half of what ping shows.
 """
 
 import argparse

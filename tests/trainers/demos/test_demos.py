@@ -8,6 +8,7 @@ import pytest
 
 import trainers
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 DEMOS = Path(trainers.__path__[0], "demos")
 # Flags that make one short, and the plain library beside ours.
 SHORT = {
@@ -65,7 +66,7 @@ def test_the_cube_mover_learns_to_go_to_the_large_goal(run_demo, tmp_path: Path,
     picture = tmp_path / "curve.png"
     flags = ["--episodes", "200", "--played", "10", "--seed", "1", "--plot", str(picture)]
     trace = run_demo("cube_mover_policy_gradient", *flags)
-    assert np.mean(trace["played"]) == pytest.approx(0.94)
+    assert min(trace["played"]) > 0.9  # straight to the right, each time
     assert "which reaches the bar of 0.9" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert json.dumps(trace["returns"]) and len(trace["returns"]) == 200
