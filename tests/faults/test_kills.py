@@ -20,6 +20,7 @@ def killed(trainings: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> t
 def test_a_trainer_that_is_killed_goes_on_from_its_last_checkpoint(killed: Any, trainings: ModuleType) -> None:
     seen, folder = killed
     assert seen.kills == KILLS and not seen.failures and seen.end_code == 0, seen
+    assert seen.before_a_checkpoint < KILLS / 2
     assert max(seen.steps_lost, default=0) <= trainings.CHECKPOINT_EVERY + trainings.AT_ONCE
     files = trainings.run_files(folder / "results" / "killed")
     assert len(files["checkpoints"]) == len(files["models"]) == trainings.KEEP

@@ -49,7 +49,7 @@ def test_the_table_is_the_report_s(section: str, repository: Path, verify_faults
 
 
 def test_a_fault_that_was_not_survived_shows(verify_faults: ModuleType) -> None:
-    """Of 480 steps in no trajectory 240 are those of a run that ends, and two faults had the others between them."""
+    """Of 480 steps in no trajectory 240 are those of a run that ends."""
 
     def row(fault: str, injected: int, survived: int, played: int, saved: int) -> dict:
         one = {"injected": injected, "survived": survived, "played": played, "saved": saved, "last_words": ""}
@@ -58,6 +58,6 @@ def test_a_fault_that_was_not_survived_shows(verify_faults: ModuleType) -> None:
     trainer = {"fault": "SIGKILL", "ours": {"injected": 3, "survived": 3, "steps_lost": 300}, "peer": None}
     players = [row("none", 0, 0, 1240, 1000), row("exits", 2, 1, 1480, 1000)]
     assert verify_faults.table({"players": players, "trainer": trainer})[2:] == [
-        "| the player exits | 2 | 1 | 120 | not measured |  |",
+        "| the player exits | 2 | 1 | 240 | not measured |  |",
         "| the trainer gets SIGKILL | 3 | 3 | 300 | not measured |  |",
     ]

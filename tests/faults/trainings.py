@@ -29,7 +29,7 @@ behaviors:
     checkpoint_interval: {CHECKPOINT_EVERY}
     keep_checkpoints: {KEEP}
 """
-BEGUN = "Connected new brain"
+BEGUN = ". Step: "  # the first summary of a life
 LIMIT = 240.0  # seconds that anything may take
 _SUMMARY = re.compile(r"3DBall\. Step: (\d+)\.")
 _RESUMED = re.compile(r"Resuming '3DBall' from step (\d+) ")
@@ -116,7 +116,7 @@ class Kills:
 def kill_again_and_again(kills: int, seed: int, folder: Path, *, in_process: bool) -> Kills:
     """Starts a training, kills it at a moment drawn at random, resumes it, and so on; lets the last life end well.
 
-    A quarter of the moments are counted from the start of the program, the others from when agents are there.
+    A quarter of the moments are counted from the start of the program, the others from its first summary.
     """
     (folder / "tiny.yaml").write_text(CONFIGURATION, encoding="utf-8")
     generator = random.Random(seed)

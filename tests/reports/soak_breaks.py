@@ -107,7 +107,8 @@ def restart_players(restarts: int, folder: Path) -> dict[str, Any]:
     # More than all these lives play, so that the last one ends the run.
     steps = restarts * _LIFE * trainings.AGENTS + 2000
     seen = trainings.train_with_faults(faults, folder, steps=steps, limit=60.0 * max(restarts, 10), watch=watch)
-    first, last = min((n for n in samples if n >= min(_SETTLED, restarts)), default=0), max(samples)
+    # Not the last life, in which the trainer ends as well.
+    first, last = min(n for n in samples if n >= min(_SETTLED, restarts)), max(n for n in samples if n < restarts)
     return {
         "restarts": restarts,
         "seconds": time.monotonic() - begun,

@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check that the demos learn, and write a report.")
     parser.add_argument("--names", nargs="+", choices=list(DEMOS), default=list(DEMOS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=3, help="of each short run (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each short run, 0 for none (default: %(default)s)")
     parser.add_argument("--report-folder", type=Path, default=Path(__file__).parent, help="default: this file's folder")
     parser.add_argument("--traces", type=Path, help="keep what each run wrote here, and do not repeat what is there")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time (default: %(default)s)")
@@ -71,7 +71,7 @@ def main() -> int:
                     "load": machine.load(),
                     "bar": seeds[0]["bar"],
                     "seeds": [figures(trace) for trace in seeds],
-                    "beside": compare(name, traces, arguments.repeats),
+                    "beside": compare(name, traces, arguments.repeats) if arguments.repeats else None,
                 }
                 demos = {known: demos[known] for known in DEMOS if known in demos}
                 write_text_whole(stored, json.dumps({"demos": demos}, indent=2) + "\n")
@@ -189,7 +189,8 @@ def to_markdown(demos: dict[str, Any]) -> str:
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, demo in demos.items():
-        one = demo["beside"]
+        if (one := demo["beside"]) is None:
+            continue
         cells = [
             name,
             one["plain"],

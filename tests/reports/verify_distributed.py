@@ -101,10 +101,10 @@ def speeds(folder: Path) -> dict[str, Any]:
 
 
 def curves(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
-    """Steps and seconds until mean reward 95: one rank, and two that average gradients or weights."""
+    """Steps until mean reward 95, always with 24 agents: one rank, and two that average gradients or weights."""
     found: dict[str, Any] = {}
     for name, arguments in (
-        ("1 rank", []),
+        ("1 rank", ["--env-args", "--agents", "24"]),
         ("2 ranks, gradients", ["--workers", "2", "--set=torch_settings.averaging=gradients"]),
         ("2 ranks, weights", ["--workers", "2", "--set=torch_settings.averaging=weights"]),
     ):
@@ -249,7 +249,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {name} | {one:,.0f} | {two:,.0f} | {two / one:.2f} |")
     lines += [
         "",
-        "## Steps to mean reward 95, 3DBall in process",
+        "## Steps to mean reward 95, 3DBall in process, 24 agents in all",
         "",
         "| | by seed | agent-steps/s, median |",
         "|---|---|---:|",

@@ -179,9 +179,9 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines += [
         f"Each row is a training of {report['steps']:,} agent steps of 3DBall, 12 agents, time_horizon "
         f"{trainings.HORIZON}, checkpoint_interval {report['checkpoint_interval']}, restarts without limit. Steps lost "
-        "are those that the player played and no trajectory holds in the end, for each fault, less those of the run "
-        "without a fault, which has some open when it ends; of a killed trainer they are the summaries that it goes "
-        "back behind.",
+        "are those that the player played and no trajectory holds in the end, all faults of the row together, less "
+        "those of the run without a fault, which has some open when it ends; of a killed trainer they are those of its "
+        "summaries that one kill undid. Survived is what trained to its end, noticed or not.",
     ]
     ends = [
         f"- {who}, a player that {row['fault']}: `{one['last_words']}`"
@@ -231,7 +231,7 @@ def _left(one: dict[str, Any] | None) -> int:
 
 
 def _lost(one: dict[str, Any], base: int) -> int:
-    return max(0, _left(one) - base) // max(1, one["injected"])
+    return max(0, _left(one) - base)
 
 
 if __name__ == "__main__":
