@@ -68,7 +68,6 @@ def main() -> int:
                 draw_curves(name, seeds, folder / f"demo_{name}.png")
                 demos[name] = {
                     **facts,
-                    "load": machine.load(),
                     "bar": seeds[0]["bar"],
                     "seeds": [figures(trace) for trace in seeds],
                     "beside": compare(name, traces, arguments.repeats) if arguments.repeats else None,
@@ -205,10 +204,7 @@ def to_markdown(demos: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## Learning curves", ""]
     for name, demo in demos.items():
-        busy = (
-            "" if demo["load"] is None else f" {demo['load']:.0f} programs wanted to run meanwhile, these among them."
-        )
-        lines += [f"![Learning curves of {name}](demo_{name}.png)", "", machine.in_words(demo) + busy, ""]
+        lines += [f"![Learning curves of {name}](demo_{name}.png)", "", machine.in_words(demo), ""]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from trainers.commands.plot import draw
+from trainers.kernels import status
 from trainers.run_folder import write_text_whole
 
 SMOOTHED = 20  # episodes that a point of a learning curve is the mean of
@@ -33,6 +34,7 @@ def read_options(name: str, *, backends: Sequence[str], seed: int = 1, **budget:
     parser.add_argument("--trace", type=Path, metavar="FILE.json", help="write returns and losses, number by number")
     options = parser.parse_args(os.environ.get("DEMO_FLAGS", "").split() if in_notebook else None)
     options.name, options.in_notebook = name, in_notebook
+    status()  # loads the kernels, or compiles them, so that this is no part of what is timed
     torch.set_num_threads(1)  # for networks of this size, threads cost more than they bring
     return options
 
