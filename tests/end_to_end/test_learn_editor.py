@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from bridge.ports import describe_port_holder, port_is_free
 from trainers.checkpoint import load_state
+from trainers.run_folder import LOCK_NAME
 from unity_envs import executables
 
 pytestmark = [
@@ -66,7 +67,8 @@ def test_play_stop_and_play_again(
 ) -> None:
     first = start_learn("tiny.yaml", "--run-id", "editor")
     first.wait_for("Listening on port 5004. Start training by pressing the Play button")
-    assert not (tmp_path / "results").exists()
+    written = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert written == [LOCK_NAME]  # which goes if nothing comes of it: see below
     editor = start([str(player_script("editor", EDITOR))], tmp_path)
     assert editor.wait() == 0, editor.stderr
     assert editor.stdout == "stopped\n"
