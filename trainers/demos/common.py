@@ -23,7 +23,8 @@ def read_options(name: str, *, backends: Sequence[str], seed: int = 1, **budget:
 
     A notebook has no flags: there the environment variable DEMO_FLAGS is read, and a curve is shown in any case.
     """
-    in_notebook = "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")  # which a program may have imported without being in it
+    in_notebook = ipython is not None and ipython.get_ipython() is not None
     parser = argparse.ArgumentParser(prog=f"python -m trainers.demos.{name}", description=f"The demo {name}.")
     parser.add_argument("--seed", type=int, default=seed, help="of everything that is drawn (default: %(default)s)")
     for unit, amount in budget.items():
