@@ -63,7 +63,9 @@ def test_a_full_disk_costs_no_checkpoint_and_ends_no_training(
     assert checkpoints(results / "run")[-1] > whole["step"]
     files = trainings.run_files(results / "run")
     assert files["lost"] == files["twice"] == files["csv_lost"] == files["temporary"] == []
-    assert len(files["checkpoints"]) == len(files["models"]) == trainings.KEEP
+    assert len(files["checkpoints"]) == trainings.KEEP
+    # The disk may have been full by the time of a model, when its checkpoint was there already.
+    assert set(files["models"]) <= set(files["checkpoints"]) and files["checkpoints"][-1] in files["models"]
 
 
 def test_a_file_that_cannot_be_written_ends_no_training(train: Callable, tmp_path: Path, trainings: ModuleType) -> None:
