@@ -46,12 +46,12 @@ def test_a_full_disk_costs_no_checkpoint_and_ends_no_training(
     mounted: Callable[[str], Path], train: Callable, trainings: ModuleType, checkpoints: Callable
 ) -> None:
     """While it is full, training goes on with the last checkpoint as it was; when there is room, all is as ever."""
-    results = mounted("size=1m")
+    results = mounted("size=64m")  # what waits in memory while the disk is full has to fit when it is empty again
     training = train(steps=10**9, code=None)
     assert training.wait_for("Step: 1500."), training.output
     with contextlib.suppress(OSError), (results / "ballast").open("wb") as file:
         while True:
-            file.write(bytes(4096))
+            file.write(bytes(2**14))
     assert training.wait_for("The checkpoint was not written: No space left on device"), training.output
     assert training.wait_for("The charts cannot be written: No space left on device"), training.output
     whole = load_state(results / "run" / "3DBall" / "checkpoint.pt")
