@@ -130,6 +130,9 @@ class Replica:
                 "all ranks at once; use averaging: gradients"
             )
         self.by_gradients = averaging == "gradients"
+        # Adam divides by the noise of a gradient, which is that much greater in a rank's part of a minibatch; averaging
+        # takes the greater noise of its steps away again. The square root rule of Malladi et al. 2022.
+        self.learning_rate_factor = 1.0 if self.by_gradients else ranks.size**0.5
         self.share = Share(0, 0, 0.0)
         self._normalizers = [module for module in network.modules() if isinstance(module, Normalizer)]
         self.mark()

@@ -190,7 +190,7 @@ def update(
                 network.backward(tape, losses.gradients)
                 policy_losses.append(losses.policy)
                 value_losses.append(losses.value)
-            _step(optimizer, schedules.learning_rate, settings.max_grad_norm, replica)
+            _step(optimizer, _learning_rate(schedules, replica), settings.max_grad_norm, replica)
         _end_epoch(optimizer, replica)
     return _mean_losses(policy_losses, value_losses)
 
@@ -207,23 +207,24 @@ def _fused_update(
     replica: Replica | None,
 ) -> dict[str, float]:
     """All of it in one call; with a replica, in one for each minibatch or for each epoch."""
+    learning_rate = _learning_rate(schedules, replica)
     step: dict[str, Any] = {}
     if replica is not None and replica.by_gradients:
-        step["step"] = lambda: _step(optimizer, schedules.learning_rate, None, replica)
+        step["step"] = lambda: _step(optimizer, learning_rate, None, replica)
     target = batch.target
     policy_losses: list[Tensor] = []
     value_losses: list[Tensor] = []
     for order in orders if replica is not None else [torch.cat([one for one in orders if one is not None])]:
         if order is None:  # nothing to learn from here, but the others need this rank to average
             for _ in range(minibatches):
-                _step(optimizer, schedules.learning_rate, None, replica)
+                _step(optimizer, learning_rate, None, replica)
         else:
             policy, value = fused.update(
                 Experience(batch.inputs, *target.actions, *target[1:]),
                 optimizer.adam_state(),
                 order,
                 batch_size=size,
-                learning_rate=schedules.learning_rate,
+                learning_rate=learning_rate,
                 epsilon=schedules.epsilon,
                 beta=schedules.beta,
                 value_clipping=settings.value_clipping,
@@ -235,6 +236,10 @@ def _fused_update(
                 optimizer.count(len(policy))
         _end_epoch(optimizer, replica)
     return _mean_losses(policy_losses, value_losses)
+
+
+def _learning_rate(schedules: Schedules, replica: Replica | None) -> float:
+    return schedules.learning_rate * (1.0 if replica is None else replica.learning_rate_factor)
 
 
 def _step(optimizer: Optimizer, learning_rate: float, max_grad_norm: float | None, replica: Replica | None) -> None:

@@ -248,6 +248,20 @@ def test_ranks_stay_the_same_whatever_each_has(trajectories: tuple[int, int], ba
         assert torch.equal(first["optimizer"][moment], second["optimizer"][moment])
 
 
+@pytest.mark.parametrize(("averaging", "factor"), [("gradients", 1.0), ("weights", 2**0.5)])
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_adam_steps_of_ranks_that_average_weights_are_longer(backend: str, averaging: str, factor: float) -> None:
+    """Adam's first step moves every weight by the learning rate, whatever its gradient."""
+
+    def moved(ranks: Ranks) -> float:
+        learner = make_learner(ranks, averaging, backend, batch_size=128, num_epoch=1)
+        before = learner.weights()["network"]["critic.body.0.weight"].clone()
+        learner.begin_update(lived(learner, 5, 8), SCHEDULES, diagnosed=False).result()  # both ranks the same
+        return float((learner.weights()["network"]["critic.body.0.weight"] - before).abs().median())
+
+    assert on_ranks(2, moved) == [pytest.approx(factor * SCHEDULES.learning_rate, rel=1e-3)] * 2
+
+
 def nothing(learner: Learner) -> ExperienceBuffer:
     return ExperienceBuffer(SPEC, 0, 1, learner.policy.columns())
 

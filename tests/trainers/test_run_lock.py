@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--resume",), ("--force",)])
-def test_learn_stops_before_anything_is_started(
+def test_a_second_run_of_the_same_id_is_refused_before_it_starts_anything(
     folder: RunFolder,
     holder: subprocess.Popen[str],
     flags: tuple[str, ...],
