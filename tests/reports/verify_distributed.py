@@ -225,15 +225,16 @@ def _children(parent: int, word: bytes) -> list[int]:
     return [pid for _, pid in sorted(found)]
 
 
-def modelled(run: dict[str, Any], without: dict[str, Any], number: str, averages: int, buffer: int = BUFFER) -> float:
-    """Agent-steps a second on a line with a delay, from those `without` one and what the messages of an update take on
-    either line: a meeting, the normalisers, the shares, and so many averages of `number` numbers.
+def modelled(run: dict[str, Any], without: dict[str, Any], number: str, averages: int) -> float:
+    """Agent-steps a second on a line with a delay, from those `without` one, where weights were averaged, and what the
+    messages of an update take: a meeting, the normalisers, the shares, and so many averages of `number` numbers.
     """
 
-    def talking(costs: dict[str, float]) -> float:
+    def talking(costs: dict[str, float], number: str, averages: int) -> float:
         return costs["meeting"] + 2 * costs[FEW] + averages * costs[number]
 
-    return buffer / (buffer / without["speed"] + talking(run["costs"]) - talking(without["costs"]))
+    saved = talking(without["costs"], WITH_MOMENTS, EPOCHS)
+    return BUFFER / (BUFFER / without["speed"] - saved + talking(run["costs"], number, averages))
 
 
 def costs_of(delay: float | None) -> dict[str, float]:
@@ -335,10 +336,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         steps = ", ".join("never" if run["steps_to_95"] is None else f"{run['steps_to_95']:,}" for run in runs)
         lines.append(f"| {name} | {steps} | {statistics.median(run['speed'] for run in runs):,.0f} |")
     lines += ["", "## Two hosts, averaging weights", ""]
-    lines += [
-        "| delay one way | agent-steps/s | model | model with gradients | mean reward |",
-        "|---:|---:|---:|---:|---:|",
-    ]
+    lines += ["| delay one way | agent-steps/s | model | model with gradients | mean reward |", "|---:|" + "---:|" * 4]
     for run in report["delays"]:
         lines.append(
             f"| {run['delay_ms']:g} ms | {run['speed']:,.0f} | {run['model']:,.0f} | {run['model_gradients']:,.0f} | "
@@ -348,11 +346,14 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines.append("Not measured: network namespaces need root.")
     lines += ["", "## What messages take", "", "Milliseconds of a meeting, and of adding up so many numbers:", ""]
     lines += [f"| | meeting | {' | '.join(NUMBERS)} |", "|---|---:" + "|---:" * len(NUMBERS) + "|"]
-    for name, costs in [
-        ("one host", report["costs"]),
-        *((f"{run['delay_ms']:g} ms one way", run["costs"]) for run in report["delays"]),
-    ]:
+    few, many = report["costs"][FEW], report["costs"][NUMBERS[-1]]
+    a_byte = (
+        f"On one host another rank costs {1e3 * few:.2f} ms for each addition and {250 * (many - few):.2f} ms a MB."
+    )
+    hosts = {f"{run['delay_ms']:g} ms one way": run["costs"] for run in report["delays"]}
+    for name, costs in {"one host": report["costs"], **hosts}.items():
         lines.append(f"| {name} | {' | '.join(f'{1e3 * costs[one]:,.2f}' for one in ('meeting', *NUMBERS))} |")
+    lines += ["", a_byte]
     lines += ["", *[f"- {'passed' if check['passed'] else 'FAILED'}: {check['name']}" for check in report["checks"]]]
     return "\n".join([*lines, "", machine.in_words(report), ""])
 
