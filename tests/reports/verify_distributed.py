@@ -226,8 +226,8 @@ def _children(parent: int, word: bytes) -> list[int]:
 
 
 def modelled(run: dict[str, Any], without: dict[str, Any], number: str, averages: int) -> float:
-    """Agent-steps a second on a line with a delay, from those `without` one, where weights were averaged. Messages of an
-    update are a meeting, the normalisers, the shares, and so many averages of `number` numbers."""
+    """Agent-steps a second on a line with a delay, from those `without` one, where weights were averaged. In an
+    update, messages are a meeting, the normalisers, the shares, and so many averages of `number` numbers."""
 
     def talking(costs: dict[str, float], number: str, averages: int) -> float:
         return costs["meeting"] + 2 * costs[FEW] + averages * costs[number]
