@@ -14,7 +14,7 @@ def script(monkeypatch):
 
 
 def test_the_share_of_deals_that_are_as_far_apart(script):
-    """Of the 6 ways to deal out 1, 2, 3, 4 to two pairs, 2 have means 2 apart, and 4 have them 1 apart or more."""
+    """Of the 6 ways to deal out 1, 2, 3, 4 to two pairs, 2 have means 2 apart, and 4 have means 1 apart or more."""
     assert script.by_chance([1, 2], [3, 4]) == pytest.approx(2 / 6)
     assert script.by_chance([1, 3], [2, 4]) == pytest.approx(4 / 6)
     assert script.by_chance([5, 5], [5, 5]) == 1.0
