@@ -31,6 +31,8 @@ BAR = 195.0
 POLES, SLICE = 16, 32  # a slice: decisions of each pole between two updates
 DISCOUNT, LAMBDA = 0.99, 0.95
 ENTROPY = 0.005  # worth of uncertainty, lest the actor makes up its mind too early
+# The cart's place and the pole's lean are small numbers beside their speeds: all four are brought to about 1.
+SCALE = np.array([5.0, 0.5, 10.0, 0.5], np.float32)
 
 torch.manual_seed(options.seed)
 player = executables.path("PoleBalancer")
@@ -43,9 +45,13 @@ optimizer = optim.Adam([*actor.parameters(), *critic.parameters()], lr=0.002)
 measure = nn.MSELoss()
 
 
+def states_of(observations: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(observations * SCALE)
+
+
 def values_of(observations: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        return critic(torch.from_numpy(observations)).numpy()[..., 0]
+        return critic(states_of(observations)).numpy()[..., 0]
 
 
 # %% [markdown]
@@ -60,7 +66,7 @@ def collect(observations: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], lis
     seen, actions, rewards, ends = [observations], [], [], []
     for _ in range(SLICE):
         with torch.no_grad():
-            actions.append(Categorical(logits=actor(torch.from_numpy(seen[-1]))).sample().numpy())
+            actions.append(Categorical(logits=actor(states_of(seen[-1]))).sample().numpy())
         observations, paid, terminated, truncated, info = environment.step(actions[-1])
         episode_returns[:] += paid
         for pole in np.flatnonzero(terminated | truncated):
@@ -100,7 +106,7 @@ while len(losses) * SLICE * POLES < options.steps and (len(returns) < 100 or np.
     targets = torch.from_numpy(values[:-1] + advantages)
     normalised = torch.from_numpy((advantages - advantages.mean()) / (advantages.std() + 1e-6))
 
-    states = torch.from_numpy(seen[:-1])
+    states = states_of(seen[:-1])
     choices = Categorical(logits=actor(states))
     chosen = choices.log_prob(torch.from_numpy(np.stack(actions)))
     actor_loss = -(chosen * normalised).mean() - ENTROPY * choices.entropy().mean()
@@ -122,7 +128,7 @@ environment.close()
 # %%
 def best(observation: np.ndarray) -> int:
     with torch.no_grad():
-        return int(actor(torch.from_numpy(observation)).argmax())
+        return int(actor(states_of(observation)).argmax())
 
 
 with UnityGymnasiumEnv(player, seed=options.seed + 1000, no_graphics=True) as alone:
