@@ -5,7 +5,8 @@
 # protocol. Each step upright pays 1, at most 200; the bar is a mean of 195 over 100 episodes.
 #
 # One message carries the observations of all its agents, so sixteen poles cost hardly more than one. The actor-critic
-# is that of `cartpole_actor_critic.py`, but learns from slices of many episodes instead of one whole one (A2C).
+# is that of `cartpole_actor_critic.py`, but learns from slices of many episodes instead of one whole one, and from each
+# slice several times: past a ratio to the policy that acted, clipped as in PPO, nothing more is to be gained from it.
 
 # %%
 import time
@@ -18,7 +19,7 @@ from bridge.gymnasium_vector_env import UnityGymnasiumVectorEnv
 from trainers.demos.common import finish, play, read_options
 from unity_envs import executables
 
-options = read_options("pole_balancer_actor_critic", backends=("kernels", "torch"), steps=150_000)
+options = read_options("pole_balancer_actor_critic", backends=("kernels", "torch"), steps=300_000)
 if options.backend == "kernels":
     from trainers.kernels import nn, optim
     from trainers.kernels.distributions import Categorical
@@ -30,6 +31,7 @@ else:
 BAR = 195.0
 POLES, SLICE = 16, 32  # a slice: decisions of each pole between two updates
 DISCOUNT, LAMBDA = 0.99, 0.95
+PASSES, CLIP = 6, 0.2
 ENTROPY = 0.005  # worth of uncertainty, lest the actor makes up its mind too early
 # The cart's place and the pole's lean are small numbers beside their speeds: all four are brought to about 1.
 SCALE = np.array([5.0, 0.5, 10.0, 0.5], np.float32)
@@ -107,13 +109,18 @@ while len(losses) * SLICE * POLES < options.steps and (len(returns) < 100 or np.
     normalised = torch.from_numpy((advantages - advantages.mean()) / (advantages.std() + 1e-6))
 
     states = states_of(seen[:-1])
-    choices = Categorical(logits=actor(states))
-    chosen = choices.log_prob(torch.from_numpy(np.stack(actions)))
-    actor_loss = -(chosen * normalised).mean() - ENTROPY * choices.entropy().mean()
-    critic_loss = measure(critic(states)[..., 0], targets)
-    optimizer.zero_grad()
-    (actor_loss + critic_loss).backward()
-    optimizer.step()
+    before = None
+    for _ in range(PASSES):
+        choices = Categorical(logits=actor(states))
+        chosen = choices.log_prob(torch.from_numpy(np.stack(actions)))
+        before = chosen.detach() if before is None else before
+        ratio = (chosen - before).exp()
+        worth = torch.minimum(ratio * normalised, ratio.clamp(1 - CLIP, 1 + CLIP) * normalised)
+        actor_loss = -worth.mean() - ENTROPY * choices.entropy().mean()
+        critic_loss = measure(critic(states)[..., 0], targets)
+        optimizer.zero_grad()
+        (actor_loss + critic_loss).backward()
+        optimizer.step()
     losses.append([actor_loss.item(), critic_loss.item()])
     if len(losses) % 20 == 0:
         print(f"{len(losses) * SLICE * POLES:,} steps, mean return {np.mean(returns[-100:]):.1f}", flush=True)
